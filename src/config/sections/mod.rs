@@ -12,6 +12,7 @@ pub mod lockout;
 pub mod log;
 pub mod machine;
 pub mod mail;
+pub mod outbound;
 pub mod password;
 pub mod refresh;
 pub mod reset;
@@ -43,4 +44,5 @@ pub(super) const SECTIONS: KeyList = KeyList(&[
     audit::KEYS,
     log::KEYS,
     alert::KEYS,
+    outbound::KEYS,
 ]);
