@@ -209,6 +209,8 @@ sections! {
         verify_email: text = "signup.verify_email",
         verify_ttl_secs: number = "signup.verify_ttl_secs",
         allow_local_domains: flag = "signup.allow_local_domains",
+        allow_domains: list = "signup.allow_domains",
+        invite_only: flag = "signup.invite_only",
     }
     password: PasswordSection = "[password]" {
         memory_kib: number = "password.memory_kib",

@@ -40,6 +40,10 @@ pub enum Refusal {
     WeakPassword { pointer: &'static str, found: Vec<Weakness> },
     #[error("sign-up is disabled")]
     SignupDisabled,
+    #[error("the sign-up is refused: {why}")]
+    SignupRefused { why: String },
+    #[error("the log-in is refused: {why}")]
+    LoginRefused { why: String },
     #[error("the e-mail address has an account")]
     EmailTaken,
     #[error("another account has the external id")]

@@ -14,6 +14,7 @@ use super::log_out::end_others;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_new_name};
 use crate::audit::event::Event;
+use crate::config::sections::signup::Signup;
 use crate::engine::Engine;
 use crate::journal::append::handle::Class as JournalClass;
 use crate::password::{Lane, Password, QueueKey};
@@ -55,6 +56,7 @@ pub async fn sign_up(
                 return Err(Refusal::SignupDisabled.into());
             }
             let account_name = parse_new_name(&engine.services.config, email)?;
+            judge(&engine.services.config.signup, &account_name)?;
             let display = display_name(name)?;
             let place = client.place(Lane::Quiet);
             let phc = new_password(engine, place, password, account_name.as_str(), "/password").await?;
@@ -67,6 +69,21 @@ pub async fn sign_up(
             }
         })
         .await
+}
+
+/// Refuses who may not sign up by the rules of the configuration.
+///
+/// Security: it is judged from the request alone, before any actor is asked, so that neither the answer nor its time tells
+/// whether the address has an account.
+fn judge(rules: &Signup, name: &AccountName) -> Result<(), Refusal> {
+    let why = if rules.invite_only {
+        "Sign-up is by invitation only: follow the link in the mail that invites you."
+    } else if rules.allows(name) {
+        return Ok(());
+    } else {
+        "Addresses of this domain cannot sign up here."
+    };
+    Err(Refusal::SignupRefused { why: why.to_owned() })
 }
 
 /// The data of a sign-up.

@@ -43,6 +43,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
         .refuses(&[
             "weak_password",
             "signup_disabled",
+            "signup_refused",
             "email_taken",
             "csrf_rejected",
             "cookie_needs_same_site",

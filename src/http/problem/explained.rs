@@ -201,6 +201,14 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "Have another administrator log in first, or ask the operator.",
     ),
     page(
+        "login_refused",
+        403,
+        Retry::Never,
+        "The operator's rules let this account not in at present; `detail` says why. At a refresh the session goes on, and the \
+         refresh token was not spent.",
+        "Show `detail`. Try again later, or ask the operator.",
+    ),
+    page(
         "mail_quota",
         409,
         Retry::Never,
@@ -288,6 +296,14 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "With a cookie, ask GET /v1/session?optional first: another request may have set a new one. Else have the user log in.",
     ),
     page("signup_disabled", 403, Retry::Never, "Nobody can sign up here.", "The operator makes accounts."),
+    page(
+        "signup_refused",
+        403,
+        Retry::Changed,
+        "The rules of the operator let this sign-up not in: by its domain, without an invitation, or by a reason of the \
+         operator's own, which `detail` says. Whether the address has an account plays no part.",
+        "Show `detail`. Sign up with another address, or ask the operator for an invitation.",
+    ),
     page(
         "step_up_required",
         401,

@@ -79,6 +79,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::SignupDisabled => {
             Problem::new(403, "signup_disabled", "Sign-up is disabled; ask the operator for an account.")
         }
+        Refusal::SignupRefused { why } => Problem::new(403, "signup_refused", why.clone()),
+        Refusal::LoginRefused { why } => Problem::new(403, "login_refused", why.clone()),
         Refusal::EmailTaken => {
             let detail = "An account with this e-mail address exists already, or had it until a change that can still be undone.";
             Problem::new(409, "email_taken", detail)
