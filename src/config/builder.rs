@@ -332,6 +332,13 @@ sections! {
         threshold_request_throttled: number = "alert.threshold.request_throttled",
         threshold_email_change_undone: number = "alert.threshold.email_change_undone",
         threshold_key_retired: number = "alert.threshold.key_retired",
+        threshold_hook_failed: number = "alert.threshold.hook_failed",
+    }
+    hook: HookSection = "[hook]" {
+        sign_up: text = "hook.sign_up",
+        claims: text = "hook.claims",
+        secret_file: path = "hook.secret_file",
+        on_error: text = "hook.on_error",
     }
     outbound: OutboundSection = "[outbound]" {
         allow: list = "outbound.allow",

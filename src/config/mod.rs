@@ -21,6 +21,7 @@ pub use public_url::PublicUrl;
 pub use reader::{ConfigFault, Reader};
 pub use secret_file::SecretFile;
 pub use sections::alert::{AlertHook, AlertLimits};
+pub use sections::hook::OnHookError;
 pub use sections::http::ForwardedHeader;
 pub use sections::log::{LogFile, LogFormat};
 pub use sections::mail::{MailTransport, Sender, SmtpTls};
@@ -32,6 +33,7 @@ pub use finding::Finding;
 use sections::admin::Admin;
 use sections::alert::Alert;
 use sections::audit::Audit;
+use sections::hook::Hook;
 use sections::http::Http;
 use sections::journal::Journal;
 use sections::keys::Keys;
@@ -102,6 +104,9 @@ pub struct Config {
     /// `[alert]`.
     #[doc(hidden)]
     pub alert: Alert,
+    /// `[hook]`.
+    #[doc(hidden)]
+    pub hook: Hook,
     /// `[outbound]`.
     #[doc(hidden)]
     pub outbound: Outbound,
@@ -147,6 +152,7 @@ impl Config {
             audit: Audit::read(reader, &data_dir),
             log: Log::read(reader),
             alert: Alert::read(reader, &outbound),
+            hook: Hook::read(reader, &outbound),
             outbound,
             data_dir,
             service_name,
@@ -162,6 +168,7 @@ impl Config {
             files.push(("mail.smtp.password_file", file));
         }
         files.extend(self.alert.hook.as_ref().map(|hook| ("alert.secret_file", &hook.secret_file)));
+        files.extend(self.hook.secret().map(|file| ("hook.secret_file", file)));
         files
     }
 

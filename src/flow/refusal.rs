@@ -86,6 +86,8 @@ pub enum Refusal {
     TooManyKeys,
     #[error("there are as many API keys as there may be")]
     TooManyApiKeys,
+    #[error("there are as many open invitations as there may be")]
+    TooManyInvitations,
     #[error("the API key lacks the scope")]
     InsufficientScope,
 }

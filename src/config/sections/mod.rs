@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod alert;
 pub mod audit;
+pub mod hook;
 pub mod http;
 pub mod journal;
 pub mod keys;
@@ -44,5 +45,6 @@ pub(super) const SECTIONS: KeyList = KeyList(&[
     audit::KEYS,
     log::KEYS,
     alert::KEYS,
+    hook::KEYS,
     outbound::KEYS,
 ]);

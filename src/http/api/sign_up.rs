@@ -44,6 +44,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
             "weak_password",
             "signup_disabled",
             "signup_refused",
+            "login_refused",
+            "hook_unavailable",
             "email_taken",
             "csrf_rejected",
             "cookie_needs_same_site",

@@ -150,6 +150,13 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "Look for it with `GET /v1/admin/users?external_id=`, or give another id.",
     ),
     page(
+        "hook_unavailable",
+        503,
+        Retry::Wait,
+        "A program of the operator that judges sign-ups or log-ins gave no answer. At a refresh the refresh token was not spent.",
+        "Wait, then send it again. The operator looks at `portcullis_hook_failed_total` and the log.",
+    ),
+    page(
         "insufficient_role",
         403,
         Retry::Credential,
@@ -339,6 +346,13 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "Too many wrong passwords were tried for this name. It is locked for unknown devices, whether or not it has an \
          account; the right password is refused as well.",
         "Wait, use a device that has logged in before, follow the link in the mail about it, or set a new password by mail.",
+    ),
+    page(
+        "too_many_invitations",
+        409,
+        Retry::Never,
+        "There are 10,000 open invitations, as many as there may be.",
+        "Withdraw those that nobody will accept.",
     ),
     page(
         "too_many_keys",

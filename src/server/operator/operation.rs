@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::keys::or_missing;
-use super::{acknowledge, backup, keys};
+use super::{acknowledge, backup, invitation, keys};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::account::carried::Carried;
 use crate::flow::account::open_sessions;
+use crate::flow::admin::invitations::NewInvitation;
 use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWanted, account_json};
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -77,6 +78,22 @@ pub enum Operation {
     },
     UserInvite {
         user: String,
+        /// Roles, a name and a language for somebody who has no account yet.
+        #[serde(default)]
+        roles: Vec<String>,
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        locale: Option<String>,
+    },
+    InvitationList {
+        /// The id of the last one of the page before.
+        #[serde(default)]
+        after: Option<String>,
+    },
+    InvitationWithdraw {
+        /// The id of the invitation, or its address.
+        invitation: String,
     },
     #[serde(alias = "user_lock")]
     UserDisable {
@@ -186,7 +203,7 @@ const MAIL_WAIT: Duration = Duration::from_secs(3);
 const MAIL_LOOKS: u32 = 30;
 
 /// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
-const LIST_MAX: usize = 1000;
+pub(super) const LIST_MAX: usize = 1000;
 
 /// Runs an operation of the user `uid` of this machine and returns the JSON of its result.
 pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Result<Value, FlowError> {
@@ -216,7 +233,15 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             let changes = Changes { carried: carries.carried(), ..Changes::default() };
             change(engine, operator, &user, changes, false).await
         }
-        Operation::UserInvite { user } => invite(engine, operator, &user).await,
+        Operation::UserInvite { user, roles, name, locale } => {
+            let (name, locale) = (name.as_deref(), locale.as_deref());
+            let new = NewInvitation { email: &user, name, roles, locale };
+            invitation::invite(engine, operator, new).await
+        }
+        Operation::InvitationList { after } => invitation::list(engine, operator, after.as_deref()).await,
+        Operation::InvitationWithdraw { invitation } => {
+            invitation::withdraw(engine, operator, &invitation).await
+        }
         Operation::UserDisable { user, force } => {
             let changes = Changes { status: Some(Status::Disabled), ..Changes::default() };
             change(engine, operator, &user, changes, force).await
@@ -284,7 +309,7 @@ async fn list_users(
     Ok(answer)
 }
 
-fn wrong_cursor() -> Refusal {
+pub(super) fn wrong_cursor() -> Refusal {
     let message = String::from("no id of an account: give the one that the last page named");
     Refusal::Field { pointer: "/after", code: "invalid_cursor", message }
 }
@@ -338,7 +363,11 @@ fn add(answer: &mut Value, name: &str, value: Value) {
 }
 
 /// Mails the invitation of an account without a password once more.
-async fn invite(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
+pub(super) async fn invite_account(
+    engine: &Engine,
+    operator: &Admin,
+    user: &str,
+) -> Result<Value, FlowError> {
     let account = find(engine, operator, user).await?;
     if account.phc.is_some() {
         let message = format!("{} has a password already: use portcullis user reset-password", account.email);
@@ -379,7 +408,7 @@ async fn reset_password(
 }
 
 /// Adds what has become of a mail to an answer, as far as that is known within [`MAIL_WAIT`].
-async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value {
+pub(super) async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value {
     let mut fate = Fate::Waits { tries: 0 };
     for _ in 0..MAIL_LOOKS {
         fate = engine.outbox.ask(FateOf { id: mail }).await.unwrap_or(fate);
@@ -480,7 +509,7 @@ fn no_account(user: &str) -> Refusal {
 }
 
 /// Returns what `user` names. What is neither an address nor an id of some kind names nothing.
-async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
+pub(super) async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
     match admin::find(engine, operator, user).await {
         Err(FlowError::Refused(Refusal::Field { .. })) if !user.contains('@') => Ok(Vec::new()),
         found => found,

@@ -166,10 +166,10 @@ impl Receiver {
         Ok(read)
     }
 
-    /// Says whether the secret of this receiver signed `answer` at about `now`.
-    pub fn is_signed(&self, answer: &Answer, now: Timestamp) -> bool {
+    /// Says whether the receiver has signed `answer` as the one to the question `id`, which was put at `asked_at`.
+    pub fn is_answer_to(&self, answer: &Answer, id: &str, asked_at: Timestamp) -> bool {
         let header = answer.signature.as_deref().unwrap_or_default();
-        signature::is_genuine(self.secret.expose_secret(), header, &answer.body, now)
+        signature::is_answer(self.secret.expose_secret(), header, id, &answer.body, asked_at)
     }
 
     /// Connects to the receiver as a call would, and sends nothing.

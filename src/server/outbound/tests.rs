@@ -117,14 +117,14 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn an_answer_is_read_to_a_bound_and_its_signature_checked() {
-    let signed = signature::header(b"key", NOW, b"{}");
+    let signed = signature::answer_header(b"key", "7f", b"{}", NOW);
     let (port, _) = listener(format!(
         "HTTP/1.1 200 OK\r\nPortcullis-Signature: {signed}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
     ));
     let ask = async |port: u16| {
         let receiver = receiver(&format!("http://127.0.0.1:{port}/"), &["127.0.0.1/32"], false, &[]);
         let answer = receiver.ask(b"{}".to_vec(), &[], NOW).await;
-        answer.map(|answer| (receiver.is_signed(&answer, NOW), answer.body))
+        answer.map(|answer| (receiver.is_answer_to(&answer, "7f", NOW), answer.body))
     };
     assert_eq!(ask(port).await.unwrap(), (true, b"{}".to_vec()));
     let (port, _) = listener(TAKEN);
