@@ -11,16 +11,13 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::audit::event::Event;
-use crate::config::OnHookError;
-use crate::engine::Services;
 use crate::token::further_claims::{LeftOut, is_reserved};
 use crate::value::account_name::masked;
 
@@ -47,10 +44,10 @@ pub const REASON_CHARS_MAX: usize = 200;
 ///
 /// impl Hooks for Rules {
 ///     async fn sign_up(&self, asked: &SignUpAsked) -> Result<SignUpVerdict, HookError> {
-///         Ok(match asked.email.ends_with(".example") {
-///             true => SignUpVerdict::Refuse("No examples, please.".to_owned()),
-///             false => SignUpVerdict::Allow,
-///         })
+///         if asked.email.ends_with(".example") {
+///             return Ok(SignUpVerdict::Refuse("No examples, please.".to_owned()));
+///         }
+///         Ok(SignUpVerdict::Allow)
 ///     }
 ///
 ///     async fn claims(&self, asked: &ClaimsAsked) -> Result<ClaimsVerdict, HookError> {
@@ -232,7 +229,7 @@ impl fmt::Display for HookError {
 }
 
 /// Returns the start of a text of somebody else, on one line.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
 }
 
@@ -341,6 +338,28 @@ pub struct HookDoor {
     gives_claims: bool,
 }
 
+impl HookDoor {
+    /// Says whether hooks judge sign-ups.
+    pub(super) const fn judges_sign_ups(&self) -> bool {
+        self.judges_sign_ups
+    }
+
+    /// Says whether hooks give claims.
+    pub(super) const fn gives_claims(&self) -> bool {
+        self.gives_claims
+    }
+
+    /// Asks about a sign-up.
+    pub(super) async fn judge_sign_up(&self, asked: SignUpAsked) -> Result<SignUpVerdict, HookError> {
+        ask(&self.sign_ups, |answer| Question::SignUp(asked, answer)).await
+    }
+
+    /// Asks for the claims of an account.
+    pub(super) async fn claims_of(&self, asked: ClaimsAsked) -> Result<ClaimsVerdict, HookError> {
+        ask(&self.claims, |answer| Question::Claims(asked, answer)).await
+    }
+}
+
 /// Opens a door to `set`. The questions are to be asked by a thread of their own.
 pub fn open(set: SetHooks) -> (HookDoor, Questions) {
     let (ask_sign_ups, sign_ups) = mpsc::channel(WAITING_MAX);
@@ -356,7 +375,7 @@ pub(crate) struct HookFigures {
     pub(crate) allowed: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) failed: AtomicU64,
-    told: LeftOut,
+    pub(super) told: LeftOut,
 }
 
 /// Claims that a hook has added: members of a JSON object, without its braces.
@@ -374,7 +393,7 @@ impl AddedClaims {
     }
 
     /// Reads what a hook wants to add. Returns it with the names that were left out, since they mean something else.
-    fn read(text: &str) -> Result<(Self, Vec<String>), HookError> {
+    pub(super) fn read(text: &str) -> Result<(Self, Vec<String>), HookError> {
         let object: Map<String, Value> =
             serde_json::from_str(text).map_err(|_| HookError::new("its claims are no JSON object"))?;
         let (reserved, added): (Map<_, _>, Map<_, _>) =
@@ -385,101 +404,6 @@ impl AddedClaims {
             return Err(HookError::new(format!("its claims are longer than {ADDED_BYTES_MAX} bytes")));
         }
         Ok((Self(members.to_owned()), reserved.into_iter().map(|(name, _)| name).collect()))
-    }
-}
-
-/// A hook has not let somebody in.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum NotLetIn {
-    /// For a reason that the client is told.
-    Refused(String),
-    /// The hook has failed, and `hook.on_error` refuses then.
-    Failed,
-}
-
-impl Services {
-    /// Says whether hooks judge sign-ups.
-    pub(crate) fn has_sign_up_hook(&self) -> bool {
-        self.hooks.get().is_some_and(|door| door.judges_sign_ups)
-    }
-
-    /// Says whether hooks give claims.
-    pub(crate) fn has_claims_hook(&self) -> bool {
-        self.hooks.get().is_some_and(|door| door.gives_claims)
-    }
-
-    /// Asks the hook, if there is one, whether somebody may sign up.
-    pub(crate) async fn judge_sign_up(&self, asked: SignUpAsked) -> Result<(), NotLetIn> {
-        let Some(door) = self.hooks.get().filter(|door| door.judges_sign_ups) else { return Ok(()) };
-        let said = ask(&door.sign_ups, |answer| Question::SignUp(asked, answer)).await;
-        match said {
-            Ok(SignUpVerdict::Allow) => Ok(self.count_allowed(())),
-            Ok(SignUpVerdict::Refuse(why)) => {
-                Err(self.count_refused(&why, "The operator does not let this sign-up in."))
-            }
-            Err(error) => self.failed("sign_up", &error),
-        }
-    }
-
-    /// Asks the hook, if there is one, whether an account may have a credential, and for its claims.
-    pub(crate) async fn claims_of(&self, asked: ClaimsAsked) -> Result<AddedClaims, NotLetIn> {
-        let none = AddedClaims::default();
-        let Some(door) = self.hooks.get().filter(|door| door.gives_claims) else { return Ok(none) };
-        let account = asked.account.clone();
-        let said = ask(&door.claims, |answer| Question::Claims(asked, answer)).await;
-        match said {
-            Ok(ClaimsVerdict::Allow) => Ok(self.count_allowed(none)),
-            Ok(ClaimsVerdict::Refuse(why)) => {
-                Err(self.count_refused(&why, "The operator does not let this account in."))
-            }
-            Ok(ClaimsVerdict::Add(text)) => match AddedClaims::read(&text) {
-                Ok((added, reserved)) => {
-                    self.note_reserved(&account, &reserved);
-                    Ok(self.count_allowed(added))
-                }
-                Err(error) => self.failed("claims", &error),
-            },
-            Err(error) => self.failed("claims", &error),
-        }
-    }
-
-    fn count_allowed<T>(&self, value: T) -> T {
-        self.hook_figures.allowed.fetch_add(1, Ordering::Relaxed);
-        value
-    }
-
-    fn count_refused(&self, why: &str, otherwise: &str) -> NotLetIn {
-        self.hook_figures.refused.fetch_add(1, Ordering::Relaxed);
-        let why = cut(why.trim());
-        NotLetIn::Refused(if why.is_empty() { otherwise.to_owned() } else { why })
-    }
-
-    /// Counts a failure, which raises an alert, tells the log of it at most once a minute, and does what `hook.on_error` says.
-    fn failed<T: Default>(&self, hook: &str, error: &HookError) -> Result<T, NotLetIn> {
-        self.hook_figures.failed.fetch_add(1, Ordering::Relaxed);
-        self.audit.count(Event::HookFailed, None);
-        let on_error = self.config.hook.on_error;
-        if self.hook_figures.told.note(self.clock.now()) {
-            tracing::error!(
-                "the hook {hook} has failed: {error}; what it was asked is {}, as hook.on_error says",
-                on_error.done()
-            );
-        }
-        match on_error {
-            OnHookError::Allow => Ok(T::default()),
-            OnHookError::Refuse => Err(NotLetIn::Failed),
-        }
-    }
-
-    fn note_reserved(&self, account: &str, reserved: &[String]) {
-        if !reserved.is_empty() && self.hook_figures.told.note(self.clock.now()) {
-            let names: Vec<String> = reserved.iter().take(8).map(|name| cut(name)).collect();
-            tracing::warn!(
-                account.id = account,
-                "the hook claims gives claims of the server's own, which are left out: {}",
-                names.join(", ")
-            );
-        }
     }
 }
 
@@ -527,9 +451,7 @@ mod tests {
 
     impl Hooks for Slow {
         async fn sign_up(&self, asked: &SignUpAsked) -> Result<SignUpVerdict, HookError> {
-            if asked.email == "panic" {
-                panic!("planned");
-            }
+            assert_ne!(asked.email, "panic", "planned");
             std::future::pending().await
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod api_key_cache;
 pub mod credential_cache;
 pub mod fault;
+pub(crate) mod hook_calls;
 pub mod hooks;
 pub mod key_care;
 pub mod key_loading;

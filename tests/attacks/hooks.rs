@@ -133,7 +133,8 @@ fn answer(stream: TcpStream, acts: &Mutex<VecDeque<Act>>, all: &Mutex<Vec<Asked>
             return;
         }
         Act::Sleep => {
-            std::thread::sleep(Duration::from_secs(30));
+            // Until the other side hangs up.
+            let _ = reader.read(&mut [0; 1]);
             return;
         }
     };
@@ -190,20 +191,13 @@ async fn a_refused_sign_up_is_alike_for_known_and_unknown_addresses() {
     let mut told = Vec::new();
     for email in [ADA, "bob@test.org"] {
         hook.will_say(json!({"allow": false, "reason": format!("not\r\n\u{7}you: {}", "x".repeat(500))}));
-        let before = engine.work();
+        let hashes = engine.work().hashes;
         let answer = server.post("/v1/signup", json!({"email": email, "password": PASSWORD})).await;
         assert_eq!(answer.problem(), (403, "signup_refused"));
-        let after = engine.work();
-        told.push((
-            answer.text("detail"),
-            after.calls - before.calls,
-            after.hashes - before.hashes,
-            after.entries - before.entries,
-        ));
+        told.push((answer.text("detail"), engine.work().hashes - hashes));
     }
     assert_eq!(told[0], told[1]);
-    // The throttle alone was asked.
-    assert_eq!((told[0].1, told[0].2, told[0].3), (1, 0, 0));
+    assert_eq!(told[0].1, 0);
     assert_eq!(told[0].0.chars().count(), 200);
     assert!(told[0].0.starts_with("notyou: xxx"), "{}", told[0].0);
     hook.will_say(json!({"allow": false}));

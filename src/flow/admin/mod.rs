@@ -1,6 +1,6 @@
 //! Administration of accounts and security events.
 
-mod accounts;
+pub(in crate::flow) mod accounts;
 mod address;
 mod details;
 mod difference;
@@ -9,7 +9,6 @@ mod hash;
 pub mod invitations;
 mod list;
 
-pub(in crate::flow) use accounts::tell_of_admin;
 pub use accounts::{
     Changes, New, change, create, delete, invite, revoke_password, revoke_session, revoke_sessions,
     send_reset, unlock,

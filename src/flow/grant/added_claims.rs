@@ -5,7 +5,8 @@
 //! claims, until the next refresh.
 
 use crate::audit::event::Event;
-use crate::engine::hooks::{AddedClaims, ClaimsAsked, ClaimsReason, CredentialKind, NotLetIn};
+use crate::engine::hook_calls::NotLetIn;
+use crate::engine::hooks::{AddedClaims, ClaimsAsked, ClaimsReason, CredentialKind};
 use crate::engine::{Engine, Fault};
 use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};

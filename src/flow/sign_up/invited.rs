@@ -4,8 +4,8 @@
 use super::{display_name, new_password};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::flow::admin::accounts::tell_of_admin;
 use crate::flow::admin::invitations::told;
-use crate::flow::admin::tell_of_admin;
 use crate::flow::admission::Outcome;
 use crate::flow::client::Client;
 use crate::flow::mailed::read_opaque;

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::audit::event::Event;
 use crate::config::sections::signup::Signup;
-use crate::engine::hooks::{ClaimsReason, NotLetIn, SignUpAsked};
+use crate::engine::hook_calls::NotLetIn;
+use crate::engine::hooks::{ClaimsReason, SignUpAsked};
 use crate::engine::{Engine, Fault};
 use crate::flow::admission::Outcome;
 use crate::flow::client::Client;
@@ -346,5 +347,39 @@ mod tests {
             running.stop();
             services.stop();
         });
+    }
+
+    /// Whatever rule refuses a sign-up, nothing is asked about its address.
+    #[test]
+    fn a_sign_up_that_a_rule_refuses_asks_the_throttle_alone_whoever_has_the_address() {
+        let client = Client::new(Ipv4Addr::LOCALHOST.into(), "test");
+        for rule in [("signup.invite_only", "true"), ("signup.allow_domains", "example.org")] {
+            let dir = tempfile::tempdir().unwrap();
+            let fail_stop = FailStop::new(|why| panic!("{why}"));
+            actix::System::new().block_on(async {
+                let config = Config::for_unit_tests(dir.path(), &[rule]);
+                let (engine, running, services) =
+                    start_first(config, Clock::manual(NOW), true, &fail_stop).unwrap();
+                sign_up(&engine, &client, "ada@test.org").await.unwrap();
+                let mut works = Vec::new();
+                for email in ["ada@test.org", "bob@test.org"] {
+                    let before = engine.work();
+                    let password = "correct horse battery staple";
+                    let refused = super::sign_up(&engine, &client, email, password, None, MODE).await.result;
+                    let is_refused =
+                        matches!(refused.err(), Some(FlowError::Refused(Refusal::SignupRefused { .. })));
+                    assert!(is_refused, "{rule:?}");
+                    let after = engine.work();
+                    works.push((
+                        after.calls - before.calls,
+                        after.hashes - before.hashes,
+                        after.entries - before.entries,
+                    ));
+                }
+                assert_eq!(works, [(1, 0, 0); 2], "{rule:?}");
+                running.stop();
+                services.stop();
+            });
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::account::carried::Carried;
 use crate::flow::account::open_sessions;
-use crate::flow::admin::invitations::NewInvitation;
+use crate::flow::admin::invitations::{self, NewInvitation, described};
 use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWanted, account_json};
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -203,7 +203,7 @@ const MAIL_WAIT: Duration = Duration::from_secs(3);
 const MAIL_LOOKS: u32 = 30;
 
 /// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
-pub(super) const LIST_MAX: usize = 1000;
+const LIST_MAX: usize = 1000;
 
 /// Runs an operation of the user `uid` of this machine and returns the JSON of its result.
 pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Result<Value, FlowError> {
@@ -236,9 +236,12 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
         Operation::UserInvite { user, roles, name, locale } => {
             let (name, locale) = (name.as_deref(), locale.as_deref());
             let new = NewInvitation { email: &user, name, roles, locale };
-            invitation::invite(engine, operator, new).await
+            invite(engine, operator, new).await
         }
-        Operation::InvitationList { after } => invitation::list(engine, operator, after.as_deref()).await,
+        Operation::InvitationList { after } => {
+            let after = after.map(|id| id.parse().map_err(|_| wrong_cursor())).transpose()?;
+            invitation::list(engine, operator, after, LIST_MAX).await
+        }
         Operation::InvitationWithdraw { invitation } => {
             invitation::withdraw(engine, operator, &invitation).await
         }
@@ -309,7 +312,7 @@ async fn list_users(
     Ok(answer)
 }
 
-pub(super) fn wrong_cursor() -> Refusal {
+fn wrong_cursor() -> Refusal {
     let message = String::from("no id of an account: give the one that the last page named");
     Refusal::Field { pointer: "/after", code: "invalid_cursor", message }
 }
@@ -362,13 +365,19 @@ fn add(answer: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// Mails the invitation of an account without a password once more.
-pub(super) async fn invite_account(
-    engine: &Engine,
-    operator: &Admin,
-    user: &str,
-) -> Result<Value, FlowError> {
-    let account = find(engine, operator, user).await?;
+/// Invites an address to have an account. If it has one without a password, that account's invitation is mailed once more.
+async fn invite(engine: &Engine, operator: &Admin, new: NewInvitation<'_>) -> Result<Value, FlowError> {
+    let found = find_all(engine, operator, new.email).await?.into_iter().next();
+    // Whoever has only signed up has no account yet.
+    if !matches!(found, Some(Found::Account(_))) && new.email.contains('@') {
+        let (invitation, mail) = invitations::send(engine, operator, new).await?;
+        return Ok(with_mail(engine, described(&invitation), mail).await);
+    }
+    let account = find(engine, operator, new.email).await?;
+    if !new.roles.is_empty() || new.name.is_some() || new.locale.is_some() {
+        let message = format!("{} has an account: use portcullis user set-role or user set", account.email);
+        return Err(Refusal::Field { pointer: "/user", code: "email_taken", message }.into());
+    }
     if account.phc.is_some() {
         let message = format!("{} has a password already: use portcullis user reset-password", account.email);
         return Err(Refusal::Field { pointer: "/user", code: "has_password", message }.into());
@@ -408,7 +417,7 @@ async fn reset_password(
 }
 
 /// Adds what has become of a mail to an answer, as far as that is known within [`MAIL_WAIT`].
-pub(super) async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value {
+async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value {
     let mut fate = Fate::Waits { tries: 0 };
     for _ in 0..MAIL_LOOKS {
         fate = engine.outbox.ask(FateOf { id: mail }).await.unwrap_or(fate);
@@ -509,7 +518,7 @@ fn no_account(user: &str) -> Refusal {
 }
 
 /// Returns what `user` names. What is neither an address nor an id of some kind names nothing.
-pub(super) async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
+async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
     match admin::find(engine, operator, user).await {
         Err(FlowError::Refused(Refusal::Field { .. })) if !user.contains('@') => Ok(Vec::new()),
         found => found,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::config::sections::outbound::{is_this_machine, literal};
@@ -225,11 +224,7 @@ impl fmt::Debug for Receiver {
 
 fn head_of(answer: &reqwest::Response) -> Answer {
     let signature = answer.headers().get(signature::HEADER).and_then(|value| value.to_str().ok());
-    Answer {
-        status: StatusCode::as_u16(&answer.status()),
-        signature: signature.map(ToOwned::to_owned),
-        body: Vec::new(),
-    }
+    Answer { status: answer.status().as_u16(), signature: signature.map(ToOwned::to_owned), body: Vec::new() }
 }
 
 /// Returns the innermost reason of an error, which names the cause. Those around it say that a request failed.
