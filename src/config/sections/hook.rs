@@ -91,8 +91,10 @@ impl Hook {
     }
 }
 
-#[cfg(all(test, feature = "outbound"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "outbound")]
+
     use super::*;
     use crate::config::tests::load;
 
