@@ -116,6 +116,7 @@
 //! | make accounts and give roles without HTTP | [`Engine::accounts`] |
 //! | open a session without a password | [`flow::issue`], [`Mode`], [`Opened::into_response`] |
 //! | send mails in one's own words | [`Deliver`] |
+//! | judge who signs up and logs in, and add claims | [`Hooks`] |
 //! | test without waiting or mail | `portcullis::testing` (feature `testing`) |
 //! | check access tokens in another program | [`resource_server`] |
 //!
@@ -125,6 +126,10 @@
 
 #[doc(inline)]
 pub use config::{Config, ConfigBuilder, ConfigFault};
+#[doc(inline)]
+pub use engine::hooks::{
+    ClaimsAsked, ClaimsReason, ClaimsVerdict, CredentialKind, HookError, Hooks, SignUpAsked, SignUpVerdict,
+};
 #[doc(inline)]
 pub use engine::{Engine, StartError};
 #[doc(inline)]

@@ -103,6 +103,11 @@ events! {
     ApiKeyDeleted = "api_key.deleted" by Operator,
     AuditAcknowledged = "audit.acknowledged" by Operator,
     Invited = "account.invited" by Operator,
+    InvitationSent = "invitation.sent" by Operator,
+    InvitationWithdrawn = "invitation.withdrawn" by Operator,
+    InvitationAccepted = "invitation.accepted",
+    HookRefused = "hook.refused",
+    HookFailed = "hook.failed" by Stranger,
     BackedUp = "data.backed_up" by Operator,
     SessionIssued = "session.issued" by Holder,
     MailWithheld = "mail.withheld" by AtAccount,
@@ -212,7 +217,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 43);
+        assert_eq!(names.len(), 48);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

@@ -33,6 +33,17 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("email.change_asked", "An owner asked for another address."),
     ("email.change_undone", "A change of address was undone from the former mailbox."),
     ("email.changed", "The address of an account was changed."),
+    ("hook.failed", "A hook gave no answer that counts, and hook.on_error decided; summed up once a minute."),
+    (
+        "hook.refused",
+        "A hook of the operator let a sign-up, a log-in or a refresh not in; the reason says which.",
+    ),
+    (
+        "invitation.accepted",
+        "Somebody made an account by the link of an invitation; the reason names its roles.",
+    ),
+    ("invitation.sent", "An administrator invited an address; the reason names the roles."),
+    ("invitation.withdrawn", "An administrator withdrew an invitation."),
     ("key.retired", "A signing key was withdrawn; its tokens are refused."),
     ("key.rotated", "A new key was made, by an administrator or by age."),
     ("lockout.cleared", "The lock of an account was lifted."),

@@ -209,6 +209,8 @@ sections! {
         verify_email: text = "signup.verify_email",
         verify_ttl_secs: number = "signup.verify_ttl_secs",
         allow_local_domains: flag = "signup.allow_local_domains",
+        allow_domains: list = "signup.allow_domains",
+        invite_only: flag = "signup.invite_only",
     }
     password: PasswordSection = "[password]" {
         memory_kib: number = "password.memory_kib",
@@ -330,6 +332,16 @@ sections! {
         threshold_request_throttled: number = "alert.threshold.request_throttled",
         threshold_email_change_undone: number = "alert.threshold.email_change_undone",
         threshold_key_retired: number = "alert.threshold.key_retired",
+        threshold_hook_failed: number = "alert.threshold.hook_failed",
+    }
+    hook: HookSection = "[hook]" {
+        sign_up: text = "hook.sign_up",
+        claims: text = "hook.claims",
+        secret_file: path = "hook.secret_file",
+        on_error: text = "hook.on_error",
+    }
+    outbound: OutboundSection = "[outbound]" {
+        allow: list = "outbound.allow",
     }
 }
 

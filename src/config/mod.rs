@@ -21,9 +21,11 @@ pub use public_url::PublicUrl;
 pub use reader::{ConfigFault, Reader};
 pub use secret_file::SecretFile;
 pub use sections::alert::{AlertHook, AlertLimits};
+pub use sections::hook::OnHookError;
 pub use sections::http::ForwardedHeader;
 pub use sections::log::{LogFile, LogFormat};
 pub use sections::mail::{MailTransport, Sender, SmtpTls};
+pub use sections::outbound::Outbound;
 
 use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::system::scheduling::Machine;
@@ -31,6 +33,7 @@ pub use finding::Finding;
 use sections::admin::Admin;
 use sections::alert::Alert;
 use sections::audit::Audit;
+use sections::hook::Hook;
 use sections::http::Http;
 use sections::journal::Journal;
 use sections::keys::Keys;
@@ -101,6 +104,12 @@ pub struct Config {
     /// `[alert]`.
     #[doc(hidden)]
     pub alert: Alert,
+    /// `[hook]`.
+    #[doc(hidden)]
+    pub hook: Hook,
+    /// `[outbound]`.
+    #[doc(hidden)]
+    pub outbound: Outbound,
 }
 
 impl Config {
@@ -125,6 +134,7 @@ impl Config {
         let data_dir = sections::top_level::data_dir(reader);
         let service_name = sections::top_level::service_name(reader);
         let http = Http::read(reader);
+        let outbound = Outbound::read(reader);
         Self {
             admin: Admin::read(reader, http.listen),
             machine: sections::machine::read(reader),
@@ -141,7 +151,9 @@ impl Config {
             keys: Keys::read(reader, &data_dir),
             audit: Audit::read(reader, &data_dir),
             log: Log::read(reader),
-            alert: Alert::read(reader),
+            alert: Alert::read(reader, &outbound),
+            hook: Hook::read(reader, &outbound),
+            outbound,
             data_dir,
             service_name,
             http,
@@ -156,6 +168,7 @@ impl Config {
             files.push(("mail.smtp.password_file", file));
         }
         files.extend(self.alert.hook.as_ref().map(|hook| ("alert.secret_file", &hook.secret_file)));
+        files.extend(self.hook.secret().map(|file| ("hook.secret_file", file)));
         files
     }
 

@@ -33,6 +33,9 @@ pub enum Fault {
     /// A backup could not be taken.
     #[error("cannot take a backup: {0}")]
     Backup(#[source] std::io::Error),
+    /// A hook gave no answer, and `hook.on_error` refuses then.
+    #[error("a hook has failed")]
+    Hook,
     /// An access token could not be signed.
     #[error("cannot sign an access token")]
     Sign(#[from] crate::token::KeyError),

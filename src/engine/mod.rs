@@ -3,6 +3,8 @@
 pub(crate) mod api_key_cache;
 pub mod credential_cache;
 pub mod fault;
+pub(crate) mod hook_calls;
+pub mod hooks;
 pub mod key_care;
 pub mod key_loading;
 pub(crate) mod mailbox;
@@ -38,6 +40,7 @@ use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
 use crate::registry::sign_up::SignUps;
+use crate::registry::sign_up::invitation::Invitations;
 use crate::registry::write_counts::WriteCounts;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
@@ -77,6 +80,7 @@ pub struct Engine {
     /// API keys that were checked a moment ago.
     pub(crate) api_key_cache: ApiKeyCache,
     pub(crate) sign_ups: Mailbox<SignUps>,
+    pub(crate) invitations: Mailbox<Invitations>,
     pub(crate) file_checks: Mailbox<FileChecks>,
     /// The ways to read every table, in the order in which a snapshot holds them.
     pub(crate) tables: Vec<TableReader>,

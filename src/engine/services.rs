@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
 
+use super::hooks::{HookDoor, HookFigures};
 use super::key_loading;
 use super::partition::{Partition, StartError, key_files, require_actix_system};
 use super::request_figures::RequestFigures;
@@ -83,6 +84,9 @@ pub struct Services {
     pub(crate) dropped_mails: AtomicU64,
     /// Claims that did not fit into access tokens.
     pub(crate) claims_left_out: LeftOut,
+    /// The way to the hooks, if any are set.
+    pub(crate) hooks: OnceLock<HookDoor>,
+    pub(crate) hook_figures: HookFigures,
     /// When these services were started.
     pub(crate) started: Timestamp,
     stopping: AtomicBool,
@@ -191,6 +195,8 @@ impl Services {
             owners,
             dropped_mails: AtomicU64::new(0),
             claims_left_out: LeftOut::default(),
+            hooks: OnceLock::new(),
+            hook_figures: HookFigures::default(),
             started: clock.now(),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
@@ -253,6 +259,11 @@ impl Services {
     /// Returns the figures of the log of the process, if the program keeps any.
     pub(crate) fn log_figures(&self) -> Option<&LogFigures> {
         self.log_figures.get()
+    }
+
+    /// Sets the hooks. The first ones stay.
+    pub fn set_hooks(&self, door: HookDoor) {
+        let _ = self.hooks.set(door);
     }
 
     /// Returns the figures of requests, which `create` makes the first time.

@@ -139,6 +139,7 @@ impl Engine {
             api_keys: start.owner(states.api_keys),
             api_key_cache: ApiKeyCache::default(),
             sign_ups: start.owner(states.sign_ups),
+            invitations: start.owner(states.invitations),
             file_checks: start.owner(states.file_checks),
             tables: start.tables,
             write_counts,

@@ -13,6 +13,7 @@ use super::grant::{Issued, Opened, Proved, Wanted};
 use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::engine::hooks::ClaimsReason;
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Shed};
 use crate::registry::account::actor::ById;
@@ -188,7 +189,12 @@ async fn issue(
             Ok(account) => account.clone(),
             Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
         };
-        let issued = engine.issue(&account, wanted, Proved::Now, client).await?;
+        let issued = engine.issue(&account, wanted, Proved::Now, client, ClaimsReason::LogIn).await;
+        let issued = match issued {
+            // It rests on the attempt, as every other refusal here.
+            Err(FlowError::Refused(refusal)) => return Ok(Sealed::new(Err(refusal), 0)),
+            issued => issued?,
+        };
         engine.refund(charge, account.id.to_bytes()).await;
         let device = devices::cookie(engine, presented.key(), &account, checked.device_nonce);
         let new_device = checked.new_device;

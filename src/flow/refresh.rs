@@ -13,6 +13,7 @@ use super::grant::Opened;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
+use crate::engine::hooks::{AddedClaims, ClaimsReason, CredentialKind};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV4;
@@ -46,14 +47,19 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Outc
     };
     let work = async move |engine: &Engine, client: &Client| {
         let admission = admit(engine, client, family).await;
-        let rotated = admission.then(async |_| Ok(rotate_family(engine, rotate).await?)).await;
-        if let Ok(rotation) = &rotated.result {
+        let rotated = admission.then(async |_| {
+            // Before the token is spent: a client that is refused keeps it.
+            let added = added_claims(engine, client, family).await?;
+            Ok((rotate_family(engine, rotate).await?, added))
+        });
+        let rotated = rotated.await;
+        if let Ok((rotation, _)) = &rotated.result {
             engine.journal.begin(rotation);
         }
         rotated
     };
     let rotated = engine.on_owner_thread_for(client, work).await.unwrap_or_else(Outcome::failed);
-    rotated.then(async |rotation| finish(engine, client, presented, rotation).await).await
+    rotated.then(async |(rotation, added)| finish(engine, client, presented, rotation, &added).await).await
 }
 
 /// Charges a refresh to the account of `family`, or to the network of `client` if the family is not alive. Runs on the
@@ -77,15 +83,35 @@ fn payer_of(family: FamilyId) -> Payer {
     Payer::Device(u64::from_be_bytes(id))
 }
 
+/// Asks the hook, if there is one, whether the account of `family` may refresh, and for its claims. What is wrong with the family
+/// or its account is found by the rotation and at the gate.
+async fn added_claims(engine: &Engine, client: &Client, family: FamilyId) -> Result<AddedClaims, FlowError> {
+    if !engine.services.has_claims_hook() {
+        return Ok(AddedClaims::default());
+    }
+    let Some(alive) = engine.refresh.ask(refresh::actor::Alive { id: family }).await? else {
+        return Ok(AddedClaims::default());
+    };
+    let account = engine.accounts.ask(ById { id: alive.account }).await?;
+    match pass_gate(engine, account, &alive) {
+        Ok(account) => {
+            let (reason, kind) = (ClaimsReason::Refresh, CredentialKind::Tokens);
+            engine.added_claims(&account, client, reason, kind).await
+        }
+        Err(_) => Ok(AddedClaims::default()),
+    }
+}
+
 /// Signs the new pair while the rotation is being committed, waits for the commit, then records what happened.
 async fn finish(
     engine: &Engine,
     client: &Client,
     presented: PresentedToken,
     rotation: Sealed<Rotation>,
+    added: &AddedClaims,
 ) -> Result<Opened, FlowError> {
     let id = presented.family;
-    let answer = rotation.map(|rotation| presented.exchange(engine, rotation));
+    let answer = rotation.map(|rotation| presented.exchange(engine, rotation, added));
     let Answer { event, pair } = engine.journal.open(answer).await?;
     if let Some(event) = event {
         engine.record(client.note(event).about(&id));
@@ -155,7 +181,7 @@ impl PresentedToken {
     }
 
     /// Passes the gate and signs the new pair, if the registry rotated the family.
-    fn exchange(self, engine: &Engine, rotation: Rotation) -> Answer {
+    fn exchange(self, engine: &Engine, rotation: Rotation, added: &AddedClaims) -> Answer {
         let (event, family, secret) = match rotation.rotated {
             Ok(Rotated::Fresh(family)) => (Event::RefreshRotated, family, Some(self.next)),
             Ok(Rotated::Again(family, sealed)) => {
@@ -175,7 +201,7 @@ impl PresentedToken {
         let pair = || {
             let secret = secret.ok_or(Denied::Refused(Refusal::InvalidRefreshToken))?;
             let account = pass_gate(engine, rotation.account, &family).map_err(Denied::ByAccount)?;
-            let grant = engine.token_grant(&account, &family, secret).map_err(Denied::Fault)?;
+            let grant = engine.token_grant(&account, &family, secret, added).map_err(Denied::Fault)?;
             Ok(Opened { account, grant, device: None })
         };
         Answer { event: Some(event), pair: pair() }

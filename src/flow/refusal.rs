@@ -40,6 +40,10 @@ pub enum Refusal {
     WeakPassword { pointer: &'static str, found: Vec<Weakness> },
     #[error("sign-up is disabled")]
     SignupDisabled,
+    #[error("the sign-up is refused: {why}")]
+    SignupRefused { why: String },
+    #[error("the log-in is refused: {why}")]
+    LoginRefused { why: String },
     #[error("the e-mail address has an account")]
     EmailTaken,
     #[error("another account has the external id")]
@@ -82,6 +86,8 @@ pub enum Refusal {
     TooManyKeys,
     #[error("there are as many API keys as there may be")]
     TooManyApiKeys,
+    #[error("there are as many open invitations as there may be")]
+    TooManyInvitations,
     #[error("the API key lacks the scope")]
     InsufficientScope,
 }

@@ -148,6 +148,8 @@ kinds! {
     UndoEnded,
     /// The mails about log-ins from new devices were switched off.
     NoticesOff,
+    /// Invites the recipient to have an account. Has a link to `/invitation`.
+    AccountInvitation,
 }
 
 /// A mail was not delivered.

@@ -162,6 +162,12 @@ pub fn write(draft: Draft<'_>) -> Letter {
             link("reset"),
             "The link works once, within the next days. If you do not expect an account there, ignore this mail.",
         ),
+        Kind::AccountInvitation => (
+            format!("You are invited to {service}"),
+            "You are invited to have an account with this address. Set its password with this link.",
+            link("invitation"),
+            "The link works once, within the next days. If you do not want an account there, ignore this mail: none is made.",
+        ),
         Kind::AddressWanted => (
             format!("Another account at {service} asks for your address"),
             body_of_wish.as_str(),
@@ -296,7 +302,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 22] = [
+    const KINDS: [Kind; 23] = [
         Kind::Verify,
         Kind::AlreadyRegistered,
         Kind::Reset,
@@ -319,6 +325,7 @@ mod tests {
         Kind::UndoAgain,
         Kind::UndoEnded,
         Kind::NoticesOff,
+        Kind::AccountInvitation,
     ];
 
     fn draft(kind: Kind, token: Option<&'static str>) -> Draft<'static> {
@@ -401,6 +408,7 @@ mod tests {
             Kind::EmailUndo,
             Kind::Invitation,
             Kind::UndoAgain,
+            Kind::AccountInvitation,
         ];
         for kind in KINDS {
             let has_link = with_link.contains(&kind);

@@ -2,10 +2,13 @@
 
 pub mod background;
 pub mod embed;
+pub mod hooks;
 mod listener;
 #[cfg(feature = "mail")]
 pub mod mail_server;
 pub mod operator;
+#[cfg(feature = "outbound")]
+pub mod outbound;
 mod running;
 
 use std::io;
@@ -17,6 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::hooks::SetHooks;
 use crate::engine::partition::StartError;
 use crate::http;
 use crate::http::embed::BesideRoutes;
@@ -25,6 +29,7 @@ use crate::system::clock::Clock;
 use crate::system::descriptors;
 use crate::system::fail_stop::FailStop;
 use listener::Routes;
+use running::start_with;
 pub use running::{Running, start, start_for_command};
 
 /// Length of the kernel's queue of connections that wait to be accepted.
@@ -54,15 +59,15 @@ pub fn build(
     transport: Option<Transport>,
     fail_stop: &FailStop,
 ) -> Result<RunningServer, StartError> {
-    build_with(config, clock, accept_clock_floor, transport, fail_stop, &BesideRoutes::default())
+    build_with(config, clock, accept_clock_floor, (transport, None), fail_stop, &BesideRoutes::default())
 }
 
-/// Does what [`build`] does, with routes of the embedding program beside the API.
+/// Does what [`build`] does, with routes of the embedding program beside the API, and its hooks.
 fn build_with(
     config: Config,
     clock: Clock,
     accept_clock_floor: bool,
-    transport: Option<Transport>,
+    (transport, hooks): (Option<Transport>, Option<SetHooks>),
     fail_stop: &FailStop,
     beside: &BesideRoutes,
 ) -> Result<RunningServer, StartError> {
@@ -81,7 +86,7 @@ fn build_with(
     let admin = config.admin.listen.map(|listen| reserve(listen, " for operators")).transpose()?;
     let operators_address = admin.as_ref().map(TcpSocket::local_addr).transpose()?;
     let config = config.with_bound_address(address);
-    let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
+    let (engine, running) = start_with(config, clock, accept_clock_floor, (transport, hooks), fail_stop)?;
     match serve(&engine, socket, admin, limit, &routes) {
         Ok((handle, served, admin, operators)) => Ok(RunningServer {
             engine,

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::background::Background;
+use super::hooks::chosen;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::hooks::SetHooks;
 use crate::engine::partition::StartError;
 use crate::engine::services::RunningServices;
 use crate::engine::start::{RunningEngine, start_first};
@@ -34,11 +36,24 @@ pub fn start(
     transport: Option<Transport>,
     fail_stop: &FailStop,
 ) -> Result<(Arc<Engine>, Running), StartError> {
+    start_with(config, clock, accept_clock_floor, (transport, None), fail_stop)
+}
+
+/// Does what [`start`] does, with hooks of the embedding program in place of those that the configuration names.
+pub(super) fn start_with(
+    config: Config,
+    clock: Clock,
+    accept_clock_floor: bool,
+    (transport, hooks): (Option<Transport>, Option<SetHooks>),
+    fail_stop: &FailStop,
+) -> Result<(Arc<Engine>, Running), StartError> {
+    // Before anything is written.
+    let hooks = chosen(&config, hooks, &clock)?;
     let first = start_first(config, clock, accept_clock_floor, fail_stop)?;
     let (engine, ..) = &first;
     engine.services.audit.log.note_start(&engine.clock);
     engine.services.audit.log.check_in_background();
-    run(first, transport)
+    run(first, transport, hooks)
 }
 
 /// Does what [`start`] does for one command on the directory of a stopped server: mails wait, and no line of the log of
@@ -48,14 +63,15 @@ pub fn start_for_command(
     clock: Clock,
     fail_stop: &FailStop,
 ) -> Result<(Arc<Engine>, Running), StartError> {
-    run(start_first(config, clock, false, fail_stop)?, None)
+    run(start_first(config, clock, false, fail_stop)?, None, None)
 }
 
 fn run(
     (engine, running_engine, running_services): (Arc<Engine>, RunningEngine, RunningServices),
     transport: Option<Transport>,
+    hooks: Option<SetHooks>,
 ) -> Result<(Arc<Engine>, Running), StartError> {
-    match Background::start(&engine, running_engine.journal_context().clone(), transport) {
+    match Background::start(&engine, running_engine.journal_context().clone(), transport, hooks) {
         Ok(background) => {
             Ok((engine, Running { engine: running_engine, services: running_services, background }))
         }

@@ -16,8 +16,8 @@ use crate::system::clock::Timestamp;
 /// may be issued a second ahead of the loss of a role.
 const LEEWAY_SECS: u64 = 30;
 /// Maximum length of a token. Those of this server are shorter, also with as many roles as an account may have and with as
-/// many further claims as there may be.
-pub(super) const TOKEN_CHARS_MAX: usize = 6144;
+/// many further claims as there may be, of accounts and of a hook.
+pub(super) const TOKEN_CHARS_MAX: usize = 8192;
 
 /// The claims of an access token (RFC 7519, RFC 9068 §2.2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

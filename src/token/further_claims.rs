@@ -41,6 +41,12 @@ const OWN: [&str; 16] = [
     "act",
 ];
 
+/// Says whether a claim of this name is the server's own, means something to others who read tokens, or is a field of an
+/// account.
+pub fn is_reserved(name: &str) -> bool {
+    OWN.contains(&name) || Source::ALL.iter().any(|source| source.name() == name)
+}
+
 /// The field of an account that a claim is taken from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {

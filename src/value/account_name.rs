@@ -4,6 +4,7 @@
 //! mail to it must be able to leave this machine, and no mail server may take it for a route.
 
 use std::fmt;
+use std::str::FromStr;
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
@@ -116,6 +117,11 @@ impl AccountName {
         &self.0
     }
 
+    /// Returns the domain in canonical form.
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+
     /// Returns the key by which registries look the address up.
     ///
     /// Security: it is an HMAC, so that no client chooses the keys of a table.
@@ -131,6 +137,41 @@ impl AccountName {
     /// Returns the address as logs may show it: `a***@example.org`.
     pub fn masked(&self) -> String {
         masked(&self.0)
+    }
+}
+
+/// A domain, or all domains below one: `example.org`, or `*.example.org`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DomainPattern {
+    /// The domain in canonical form.
+    domain: String,
+    /// Whether the domains below it are meant, and not itself.
+    is_below: bool,
+}
+
+impl DomainPattern {
+    /// Says whether `domain`, which is in canonical form, is meant.
+    pub fn matches(&self, domain: &str) -> bool {
+        if !self.is_below {
+            return domain == self.domain;
+        }
+        let above = domain.strip_suffix(self.domain.as_str());
+        above.and_then(|above| above.strip_suffix('.')).is_some_and(|above| !above.is_empty())
+    }
+}
+
+impl FromStr for DomainPattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (is_below, domain) = text.strip_prefix("*.").map_or((false, text), |domain| (true, domain));
+        // By the function that reads addresses, so that both have the same canonical form.
+        let name = AccountName::parse(&format!("a@{domain}"))?;
+        if domain.contains('@') {
+            Err(NameError)
+        } else {
+            Ok(Self { domain: name.domain().to_owned(), is_below })
+        }
     }
 }
 

@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_hours(24);
 const SCOPES: [&str; 5] = ["introspect", "revocations", "metrics", "admin:read", "admin:write"];
 
 /// Every endpoint that a credential opens, with the scope that opens it to a service; none does for people's own.
-const ENDPOINTS: [(&str, &str, Option<&str>); 38] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 41] = [
     ("POST", "/v1/introspect", Some("introspect")),
     ("GET", "/v1/revocations", Some("revocations")),
     ("GET", "/metrics", Some("metrics")),
@@ -25,6 +25,9 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 38] = [
     ("POST", "/v1/admin/users/ID/unlock", Some("admin:write")),
     ("POST", "/v1/admin/users/ID/revoke_sessions", Some("admin:write")),
     ("POST", "/v1/admin/users/ID/send_reset", Some("admin:write")),
+    ("GET", "/v1/admin/invitations", Some("admin:read")),
+    ("POST", "/v1/admin/invitations", Some("admin:write")),
+    ("DELETE", "/v1/admin/invitations/none", Some("admin:write")),
     ("GET", "/v1/admin/audit", Some("admin:read")),
     ("POST", "/v1/admin/keys/rotate", Some("admin:write")),
     ("POST", "/v1/admin/keys/none/retire", Some("admin:write")),

@@ -15,6 +15,8 @@ mod enumeration;
 mod gate;
 mod guessing;
 mod hang_ups;
+mod hooks;
+mod invitations;
 mod kept_verdicts;
 mod known_devices;
 mod known_passwords;

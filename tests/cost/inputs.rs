@@ -86,6 +86,7 @@ pub const FIELDS: &[Fields] = &[
         Stranger,
         &[("token", Token), ("email", Email), ("password", Password)],
     ),
+    ("POST", "/v1/invitations/accept", Stranger, &[("token", Token), ("password", Password), ("name", Text)]),
     ("POST", "/v1/unlock", Stranger, &[("token", Token)]),
     ("POST", "/v1/introspect", Admin, &[("token", Token)]),
     ("GET", "/v1/revocations", Admin, &[("since", Text), ("wait", Text)]),
@@ -109,6 +110,14 @@ pub const FIELDS: &[Fields] = &[
         ],
     ),
     ("GET", "/v1/admin/users/{id}", Admin, &[]),
+    ("GET", "/v1/admin/invitations", Admin, &[("cursor", Text), ("limit", Fixed("1"))]),
+    (
+        "POST",
+        "/v1/admin/invitations",
+        Admin,
+        &[("email", Email), ("name", Text), ("roles", Texts), ("locale", Fixed("en"))],
+    ),
+    ("DELETE", "/v1/admin/invitations/{id}", Admin, &[]),
     (
         "PATCH",
         "/v1/admin/users/{id}",

@@ -17,6 +17,7 @@ use portcullis::registry::refresh::{Audience, Cause, FamilyV3};
 use portcullis::registry::reset::{MailedV1, MailedV2, Purpose};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
+use portcullis::registry::sign_up::invitation::{InvitationV1, Inviter};
 use portcullis::registry::sign_up::{SignUpV1, Stage};
 use portcullis::value::id::{AccountId, FamilyId};
 
@@ -523,9 +524,26 @@ fn sign_up() -> SignUpV1 {
     }
 }
 
+fn invitation() -> InvitationV1 {
+    InvitationV1 {
+        id: AccountId::from_bytes([26; 16]).unwrap(),
+        name_key: [27; 16],
+        email: "ada@example.org".into(),
+        name: Some("Ada".into()),
+        roles: vec!["admin".into(), "editor".into()],
+        locale: Some("en-GB".into()),
+        inviter: Inviter::Account([28; 16]),
+        digest: [29; 32],
+        global_epoch: 1,
+        sent_ms: 1_800_000_000_012,
+        end_ms: 1_800_604_800_012,
+    }
+}
+
 #[test]
 fn records_of_later_tables_keep_their_bytes() {
     check_bytes("v2/sign_up", &sign_up());
+    check_bytes("v2/invitation", &invitation());
     let key = FileCheckV1 {
         file: CheckedFile::Device,
         number: 3,

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod guards;
+mod hooks;
 mod mails;
 mod mounted;
 mod printed;

@@ -24,6 +24,7 @@ use portcullis::registry::reset::{MailedV1, MailedV2};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
 use portcullis::registry::sign_up::SignUpV1;
+use portcullis::registry::sign_up::invitation::InvitationV1;
 use portcullis::registry::tables::kept;
 use portcullis::registry::throttle;
 use portcullis::registry::throttle::saved::{RECORD_BYTES, SavedRecord};
@@ -233,7 +234,7 @@ pub fn values() -> Reader {
     }
     fn read(input: &Input) -> bool {
         let bytes = &input[0].1;
-        for table in 0..16 {
+        for table in 0..20 {
             for schema in 0..5 {
                 let _ = kept(Form { table, schema }, bytes, u64::MAX);
             }
@@ -255,6 +256,7 @@ pub fn values() -> Reader {
             check::<MailV1>(bytes),
             check::<MailV2>(bytes),
             check::<SignUpV1>(bytes),
+            check::<InvitationV1>(bytes),
             check::<ApiKeyV1>(bytes),
             check::<FileCheckV1>(bytes),
         ];

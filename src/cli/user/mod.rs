@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use self::prompt::Terminal;
 pub(super) use self::told::named;
-use self::told::{ended, listed, mailed, moved, reset, roles, set, shown, unlocked};
+use self::told::{ended, invited, listed, mailed, moved, reset, roles, set, shown, unlocked};
 use super::operate::operate_and_say;
 use super::printable::{printable, value};
 use super::{Cli, Failure};
@@ -86,10 +86,38 @@ pub enum UserCommand {
         #[arg(long, value_name = "ID", group = "carried")]
         external_id: Option<String>,
     },
-    /// Mail the invitation of an account without a password once more.
+    /// Mail an address an invitation: a link by which its owner makes an account.
+    ///
+    /// It is good once, for seven days, and takes the place of an earlier one. An account that is there without a password is
+    /// mailed its own invitation once more.
     Invite {
-        /// E-mail address or id of the account, or external: and its external id.
+        /// E-mail address; or an account without a password, also by its id.
+        #[arg(value_name = "ADDRESS")]
         user: String,
+        /// Give the account this role. Repeat the flag for more roles.
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// The name that the account has, unless its owner gives another.
+        #[arg(long)]
+        name: Option<String>,
+        /// The language of its owner, such as en-GB.
+        #[arg(long, value_name = "TAG")]
+        locale: Option<String>,
+        /// Take a role although its name is nearly one of the server's own.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List the open invitations.
+    Invitations {
+        /// Go on after this id, which the page before named.
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+    },
+    /// Withdraw an invitation: its link is dead at once.
+    Uninvite {
+        /// E-mail address that was invited, or the id of the invitation.
+        #[arg(value_name = "ADDRESS")]
+        invitation: String,
     },
     /// List accounts, or sign-ups that are not confirmed.
     List {
@@ -193,6 +221,8 @@ impl UserCommand {
             Self::Add { .. } => |result| vec![format!("created {}{}", named(result), mailed(result))],
             Self::Set { .. } => set,
             Self::Invite { .. } => |result| vec![format!("invited {}{}", named(result), mailed(result))],
+            Self::Invitations { .. } => invited,
+            Self::Uninvite { .. } => |result| vec![format!("withdrew the invitation of {}", named(result))],
             Self::List { .. } => listed,
             Self::Show { .. } => shown,
             Self::SetRole { .. } => |result| vec![format!("{} now has {}", named(result), roles(result))],
@@ -257,7 +287,17 @@ impl UserCommand {
                     },
                 }
             }
-            Self::Invite { user } => Operation::UserInvite { user: user.clone() },
+            Self::Invite { user, roles, name, locale, yes } => {
+                check_roles(roles, *yes)?;
+                Operation::UserInvite {
+                    user: user.clone(),
+                    roles: roles.clone(),
+                    name: name.clone(),
+                    locale: locale.clone(),
+                }
+            }
+            Self::Invitations { after } => Operation::InvitationList { after: after.clone() },
+            Self::Uninvite { invitation } => Operation::InvitationWithdraw { invitation: invitation.clone() },
             Self::List { q, pending, after, limit } => Operation::UserList {
                 q: q.clone(),
                 pending: *pending,

@@ -16,6 +16,23 @@ pub(super) fn mailed(result: &Value) -> String {
     result["mail"].as_str().map_or_else(String::new, |mail| format!("; mail: {mail}"))
 }
 
+/// Lists invitations.
+pub(super) fn invited(result: &Value) -> Vec<String> {
+    let items = result["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let line = |item: &Value| {
+        let [by, end] = ["invited_by", "expires_at"].map(|field| value(&text(&item[field])));
+        format!("{}, {}, by {by}, until {end}", named(item), roles(item))
+    };
+    let mut lines: Vec<String> = items.iter().map(line).collect();
+    if lines.is_empty() {
+        lines.push(String::from("no open invitations"));
+    }
+    if let Some(next) = result["next_cursor"].as_str() {
+        lines.push(format!("there are more: add --after {next}"));
+    }
+    lines
+}
+
 pub(super) fn ended(result: &Value) -> String {
     let count = result["sessions_ended"].as_u64().unwrap_or(0);
     format!("{} ended", counted(count, "session", "sessions"))

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod alert;
 pub mod audit;
+pub mod hook;
 pub mod http;
 pub mod journal;
 pub mod keys;
@@ -12,6 +13,7 @@ pub mod lockout;
 pub mod log;
 pub mod machine;
 pub mod mail;
+pub mod outbound;
 pub mod password;
 pub mod refresh;
 pub mod reset;
@@ -43,4 +45,6 @@ pub(super) const SECTIONS: KeyList = KeyList(&[
     audit::KEYS,
     log::KEYS,
     alert::KEYS,
+    hook::KEYS,
+    outbound::KEYS,
 ]);

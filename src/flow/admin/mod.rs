@@ -1,11 +1,12 @@
 //! Administration of accounts and security events.
 
-mod accounts;
+pub(in crate::flow) mod accounts;
 mod address;
 mod details;
 mod difference;
 mod facade;
 mod hash;
+pub mod invitations;
 mod list;
 
 pub use accounts::{
@@ -30,6 +31,7 @@ use crate::registry::account::actor::Admins;
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
+use crate::registry::sign_up::invitation::Inviter;
 use crate::value::id::{AccountId, hex};
 
 /// The name under which the operator's acts are recorded.
@@ -45,6 +47,8 @@ pub struct Admin {
     name: String,
     /// Its address, if it is a person.
     address: Option<Box<str>>,
+    /// Who it is, for what it leaves behind.
+    inviter: Inviter,
     /// The client that it uses; `None` for the operator of this process.
     client: Option<Client>,
     /// Whether the last administrator is not spared.
@@ -59,7 +63,8 @@ impl Admin {
         identity.is_for_admin()?;
         let account = &identity.account;
         let (name, address) = (account.account_id().to_string(), Some(account.email.clone()));
-        Ok(Self { name, address, client: Some(client.clone()), by_force: false })
+        let inviter = Inviter::Account(account.account_id().to_bytes());
+        Ok(Self { name, address, inviter, client: Some(client.clone()), by_force: false })
     }
 
     /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
@@ -73,7 +78,8 @@ impl Admin {
     /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
     /// server.
     pub fn operator() -> Self {
-        Self { name: String::from(OPERATOR), address: None, client: None, by_force: false }
+        let inviter = Inviter::Operator;
+        Self { name: String::from(OPERATOR), address: None, inviter, client: None, by_force: false }
     }
 
     /// Returns the program that embeds the engine.
@@ -100,7 +106,13 @@ impl Admin {
     /// Returns the service of an API key that may change what an administrator may.
     pub fn service(key: &ApiKeyV1, client: &Client) -> Self {
         let name = format!("API key {}", hex(&key.id));
-        Self { name, address: None, client: Some(client.clone()), by_force: false }
+        let inviter = Inviter::ApiKey(key.id);
+        Self { name, address: None, inviter, client: Some(client.clone()), by_force: false }
+    }
+
+    /// Returns who it is, for an invitation that it sends.
+    pub(super) const fn inviter(&self) -> Inviter {
+        self.inviter
     }
 
     /// Returns the name that the audit log records.

@@ -10,6 +10,7 @@
 
 use super::{Grant, Issued, Opened};
 use crate::engine::Engine;
+use crate::engine::hooks::{ClaimsReason, CredentialKind};
 use crate::flow::authenticate::{Credential, Held, Identity, live_account};
 use crate::flow::client::Client;
 use crate::flow::devices;
@@ -34,7 +35,7 @@ impl Engine {
         device_nonce: [u8; 16],
     ) -> Renewal {
         let secret = match issued {
-            Issued::Family(_, secret) | Issued::Session(_, secret) => secret,
+            Issued::Family(_, secret, _) | Issued::Session(_, secret) => secret,
         };
         let sealed = key(client, link, credential).seal_successor(secret);
         let until = match (&identity.held, identity.times) {
@@ -64,7 +65,7 @@ impl Engine {
             key.open_successor(&renewal.sealed, &SecretDigest(digest)).ok_or(Refusal::Unauthenticated)
         };
         let (account, grant) = match credential {
-            Credential::Bearer(_) => self.pair_again(renewal, open).await?,
+            Credential::Bearer(_) => self.pair_again(client, renewal, open).await?,
             Credential::Cookie(_) => self.cookie_again(renewal, open).await?,
         };
         let name = NameKey(account.name_key);
@@ -74,6 +75,7 @@ impl Engine {
 
     async fn pair_again(
         &self,
+        client: &Client,
         renewal: &Renewal,
         open: impl Fn([u8; 32]) -> Result<Secret, Refusal>,
     ) -> Result<(AccountV4, Grant), FlowError> {
@@ -88,7 +90,9 @@ impl Engine {
         if family.generation > 0 {
             return Err(Refusal::Unauthenticated.into());
         }
-        let grant = self.token_grant(&account, &family, secret)?;
+        let (reason, kind) = (ClaimsReason::Replacement, CredentialKind::Tokens);
+        let added = self.added_claims(&account, client, reason, kind).await?;
+        let grant = self.token_grant(&account, &family, secret, &added)?;
         Ok((account, grant))
     }
 

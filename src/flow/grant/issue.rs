@@ -11,6 +11,7 @@
 use super::{Opened, Proved};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::engine::hooks::ClaimsReason;
 use crate::flow::authenticate::replace;
 use crate::flow::client::Client;
 use crate::flow::devices;
@@ -47,7 +48,7 @@ pub async fn issue(
     let work = async move |engine: &Engine, client: &Client| {
         let account = may_have_session(engine, account).await?;
         let is_new_device = is_new_device(engine, client, &account).await?;
-        let issued = engine.issue(&account, wanted, Proved::Now, client).await?;
+        let issued = engine.issue(&account, wanted, Proved::Now, client, ClaimsReason::Program).await?;
         let issued = engine.journal.open(issued).await?;
         let sid = issued.sid();
         // One device for each family of browsers: sessions without a password must not push the owner's devices off the list.

@@ -1,5 +1,6 @@
 //! Credentials for a client that has proved its identity: a pair of tokens, or a session cookie.
 
+mod added_claims;
 mod again;
 mod further_claims;
 pub mod issue;
@@ -9,6 +10,7 @@ pub mod session_limit;
 use std::fmt;
 
 use crate::engine::Engine;
+use crate::engine::hooks::{AddedClaims, ClaimsReason, CredentialKind};
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
@@ -83,6 +85,16 @@ pub(crate) enum Wanted {
     },
 }
 
+impl Wanted {
+    /// Returns the kind of credential.
+    const fn kind(self) -> CredentialKind {
+        match self {
+            Self::Family { .. } => CredentialKind::Tokens,
+            Self::Session { .. } => CredentialKind::Cookie,
+        }
+    }
+}
+
 /// When the user of a new credential proved who they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Proved {
@@ -104,7 +116,7 @@ impl Proved {
 
 /// A new family or session, with the secret that only the client gets.
 pub(crate) enum Issued {
-    Family(FamilyV3, Secret),
+    Family(FamilyV3, Secret, AddedClaims),
     Session(SessionV2, Secret),
 }
 
@@ -112,7 +124,7 @@ impl Issued {
     /// Returns the id of the session, as the list of sessions shows it.
     pub(crate) fn sid(&self) -> [u8; 16] {
         match self {
-            Self::Family(family, _) => family.id.to_bytes(),
+            Self::Family(family, ..) => family.id.to_bytes(),
             Self::Session(session, _) => session.id,
         }
     }
@@ -126,6 +138,7 @@ impl Engine {
         account: &AccountV4,
         family: &FamilyV3,
         proved: Timestamp,
+        added: &AddedClaims,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
         // Other machines compare the times in a token with their own, so they are the system's.
@@ -153,21 +166,25 @@ impl Engine {
             auth_time: (issued - now.since(proved)).as_secs(),
             amr: vec![String::from("pwd")],
         };
-        let text = signer.sign_with(&claims, &self.further_claims(account), now)?;
+        let text = signer.sign_with(&claims, &added.after(self.further_claims(account)), now)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 
-    /// Opens what a client that has proved its identity wants. The answer is sealed until it is durable.
+    /// Opens what a client that has proved its identity wants, for `reason`, if the hook lets it in. The answer is sealed until
+    /// it is durable.
     pub(crate) async fn issue(
         &self,
         account: &AccountV4,
         wanted: Wanted,
         proved: Proved,
         client: &Client,
+        reason: ClaimsReason,
     ) -> Result<Sealed<Issued>, FlowError> {
+        let added = self.added_claims(account, client, reason, wanted.kind()).await?;
         match wanted {
             Wanted::Family { audience, replaces } => {
-                self.issue_family(account, audience, replaces, proved, client).await
+                let issued = self.issue_family(account, audience, replaces, proved, client).await?;
+                Ok(issued.map(|(family, secret)| Issued::Family(family, secret, added)))
             }
             Wanted::Session { remember, root } => {
                 let (open, secret) = self.new_session(account, remember, root, proved, client)?;
@@ -183,7 +200,7 @@ impl Engine {
         replaces: bool,
         proved: Proved,
         client: &Client,
-    ) -> Result<Sealed<Issued>, FlowError> {
+    ) -> Result<Sealed<(FamilyV3, Secret)>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
         let open = OpenFamily {
             id: FamilyId::mint(account.account_id().slot(), self.services.random.bytes()?),
@@ -203,13 +220,13 @@ impl Engine {
         let has_room = opened.then(async |(sessions, OpenedFamily { family, open })| {
             self.make_room(family.account, family.id.to_bytes(), sessions + open, client).await
         });
-        Ok(has_room.await?.map(|((_, opened), ())| Issued::Family(opened.family, secret)))
+        Ok(has_room.await?.map(|((_, opened), ())| (opened.family, secret)))
     }
 
     /// Turns a new family or session into the credential for the client.
     pub(crate) fn grant(&self, account: &AccountV4, issued: Issued) -> Result<Grant, FlowError> {
         match issued {
-            Issued::Family(family, secret) => self.token_grant(account, &family, secret),
+            Issued::Family(family, secret, added) => self.token_grant(account, &family, secret, &added),
             Issued::Session(session, secret) => {
                 let token = OpaqueToken { kind: TokenKind::Session, id: session.id, generation: 0, secret };
                 Ok(Grant::Cookie { token: self.services.edge.write(&token), session })
@@ -223,8 +240,9 @@ impl Engine {
         account: &AccountV4,
         family: &FamilyV3,
         secret: Secret,
+        added: &AddedClaims,
     ) -> Result<Grant, FlowError> {
-        let (access, access_end) = self.access_token(account, family, Timestamp(family.proved_ms))?;
+        let (access, access_end) = self.access_token(account, family, Timestamp(family.proved_ms), added)?;
         let token = OpaqueToken {
             kind: TokenKind::Refresh,
             id: family.id.to_bytes(),

@@ -4,6 +4,7 @@
 use super::{Grant, Issued, Opened, Proved, Wanted};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::engine::hooks::{ClaimsReason, CredentialKind};
 use crate::flow::admission::Outcome;
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::check::confirm_password;
@@ -50,7 +51,7 @@ pub async fn reauthenticate(
         .admitted(Class::Check, client, async |_| {
             let account = confirm_password(engine, client, identity, password).await?;
             let renewed = match &identity.held {
-                Held::Family(family) => prove(engine, &account, family).await?,
+                Held::Family(family) => prove(engine, client, &account, family).await?,
                 Held::Session(old) => {
                     let grant = replace_session(engine, client, &account, old).await?;
                     let account = current(engine, &account, account.auth_epoch, engine.global_epoch).await?;
@@ -80,13 +81,16 @@ async fn replace_session(
 /// Signs an access token that says when the proof was, which is now.
 async fn prove(
     engine: &Engine,
+    client: &Client,
     account: &AccountV4,
     family: &FamilyV3,
 ) -> Result<Reauthenticated, FlowError> {
+    let (reason, kind) = (ClaimsReason::Reauthentication, CredentialKind::Tokens);
+    let added = engine.added_claims(account, client, reason, kind).await?;
     let issue = Issue { id: family.id, auth_epoch: account.auth_epoch };
     let family = engine.refresh.ask(issue).await?.ok_or(Refusal::SessionExpired)?;
     let account = current(engine, account, family.auth_epoch, family.global_epoch).await?;
-    let (token, end) = engine.access_token(&account, &family, Timestamp(family.issued_ms))?;
+    let (token, end) = engine.access_token(&account, &family, Timestamp(family.issued_ms), &added)?;
     Ok(Reauthenticated::Access { token, end, family: family.id })
 }
 
@@ -119,7 +123,7 @@ impl Engine {
                 Wanted::Session { remember: session.remember, root: Some(session.root) }
             }
         };
-        let issued = self.issue(account, wanted, proved, client).await?;
+        let issued = self.issue(account, wanted, proved, client, ClaimsReason::Replacement).await?;
         Ok(self.journal.open(issued).await?)
     }
 }

@@ -5,10 +5,11 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::flow::refusal::FlowError;
 use crate::registry::account::actor::ById;
-use crate::registry::outbox::{MailV2, open_token};
+use crate::registry::outbox::{Kind, MailV2, open_token};
 use crate::registry::reset::actor::{FindLive, Restart};
 use crate::registry::reset::{MailedV2, Purpose};
 use crate::registry::sign_up::actor::EndOf;
+use crate::registry::sign_up::invitation::actor::EndOfInvitation;
 use crate::system::clock::Timestamp;
 use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, MailedId};
@@ -27,6 +28,7 @@ pub(crate) async fn look(engine: &Engine, mail: &MailV2) -> Result<Ready, FlowEr
     let Some(sealed) = &mail.token else { return Ok(Ready::Leaves(None)) };
     let token = engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, sealed));
     let live = match &token {
+        Some(token) if mail.kind == Kind::AccountInvitation => is_open_invitation(engine, token).await?,
         Some(token) => is_live(engine, token, mail.tries > 0).await?,
         None => false,
     };
@@ -35,6 +37,15 @@ pub(crate) async fn look(engine: &Engine, mail: &MailV2) -> Result<Ready, FlowEr
         _ if mail.kind.is_news_without_link() || mail.is_to_nobody() => Ready::Leaves(None),
         _ => Ready::Dead,
     })
+}
+
+/// Says whether the invitation of a link is open. It ends when it was to end, however long its mail has waited: an invitation
+/// lives for days.
+async fn is_open_invitation(engine: &Engine, token: &str) -> Result<bool, FlowError> {
+    let Ok(read) = engine.services.edge.read(TokenKind::Mailed, token) else { return Ok(false) };
+    let Some(id) = AccountId::from_bytes(read.id) else { return Ok(false) };
+    let asked = EndOfInvitation { id, global_epoch: engine.global_epoch };
+    Ok(engine.invitations.ask(asked).await?.is_some())
 }
 
 async fn is_live(engine: &Engine, token: &str, restart: bool) -> Result<bool, FlowError> {

@@ -19,6 +19,7 @@ use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
 use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
 use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::invitation::InvitationV1;
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::{AccountName, NameKey, masked};
@@ -135,6 +136,44 @@ impl Engine {
         kind: Kind,
     ) -> Result<Option<[u8; 16]>, FlowError> {
         self.mint_and_post(cause, to, purpose, kind, None).await
+    }
+
+    /// Mails the link of an invitation, whose secret is `secret`. Returns the id of the mail; `None` if operators have sent the
+    /// address too many mails within the hour.
+    pub(super) async fn mail_invitation(
+        &self,
+        invitation: &InvitationV1,
+        secret: Secret,
+    ) -> Result<Option<[u8; 16]>, FlowError> {
+        let domain = domain_of(&invitation.email);
+        let wish = Wish {
+            recipient: invitation.name_key,
+            purpose: Purpose::Invitation,
+            cause: Cause::Operator,
+            domain: self.domain_digest(domain),
+            address: None,
+            asker: None,
+            for_nobody: false,
+            lacks_link: false,
+        };
+        if !self.mailed.ask(Charge { wish }).await? {
+            return Ok(None);
+        }
+        let to = Addressee {
+            account: invitation.id,
+            pending: Some(invitation.name_key),
+            end: Some(invitation.end()),
+            auth_epoch: 0,
+            to: invitation.email.clone(),
+            domain: domain.into(),
+            about: None,
+            asker_since: None,
+            is_nobody: false,
+        };
+        let id = invitation.id.to_bytes();
+        let token =
+            self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
+        self.write_mail(to, Kind::AccountInvitation, Some(&token), true, Space::Ordinary).await.map(Some)
     }
 
     /// Mails the holder of the address `name` that a client has signed up with. As long as the address is not proved, the

@@ -41,6 +41,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
             "invalid_credentials",
             "email_not_verified",
             "account_disabled",
+            "login_refused",
+            "hook_unavailable",
             "too_many_attempts",
             "too_many_at_once",
             "csrf_rejected",

@@ -5,6 +5,7 @@ mod caller;
 mod devices;
 mod email;
 mod introspect;
+mod invitation;
 mod log_in;
 mod log_out;
 mod me;
@@ -25,6 +26,7 @@ use super::routes::Endpoint;
 pub(super) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
     let own = [
         sign_up::ENDPOINTS,
+        invitation::ENDPOINTS,
         log_in::ENDPOINTS,
         refresh::ENDPOINTS,
         reauthenticate::ENDPOINTS,

@@ -32,7 +32,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
             Answer::empty("By a cookie: a new cookie, and its CSRF token in a header.")
                 .with(&["Set-Cookie", "X-CSRF-Token"]),
         ])
-        .refuses(&["invalid_credentials", "session_expired", "too_many_attempts", "too_many_at_once"])],
+        .refuses(&["invalid_credentials", "session_expired", "too_many_attempts", "too_many_at_once", "login_refused", "hook_unavailable"])],
 )];
 
 #[derive(Deserialize, ToSchema)]

@@ -27,7 +27,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
         .takes(Takes::Json(Schema::of::<Refresh>()))
         .charged(Class::Refresh)
         .answers(&[Answer::json(200, "A new pair.", &[Schema::of::<TokenPair>()])])
-        .refuses(&["invalid_refresh_token", "refresh_token_reused", "session_expired"])],
+        .refuses(&["invalid_refresh_token", "refresh_token_reused", "session_expired", "login_refused", "hook_unavailable"])],
 )];
 
 #[derive(Deserialize, ToSchema)]

@@ -43,6 +43,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
         .refuses(&[
             "weak_password",
             "signup_disabled",
+            "signup_refused",
+            "login_refused",
+            "hook_unavailable",
             "email_taken",
             "csrf_rejected",
             "cookie_needs_same_site",

@@ -150,6 +150,13 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "Look for it with `GET /v1/admin/users?external_id=`, or give another id.",
     ),
     page(
+        "hook_unavailable",
+        503,
+        Retry::Wait,
+        "A program of the operator that judges sign-ups or log-ins gave no answer. At a refresh the refresh token was not spent.",
+        "Wait, then send it again. The operator looks at `portcullis_hook_failed_total` and the log.",
+    ),
+    page(
         "insufficient_role",
         403,
         Retry::Credential,
@@ -199,6 +206,14 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         Retry::Never,
         "No other administrator could log in after this.",
         "Have another administrator log in first, or ask the operator.",
+    ),
+    page(
+        "login_refused",
+        403,
+        Retry::Never,
+        "The operator's rules let this account not in at present; `detail` says why. At a refresh the session goes on, and the \
+         refresh token was not spent.",
+        "Show `detail`. Try again later, or ask the operator.",
     ),
     page(
         "mail_quota",
@@ -289,6 +304,14 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
     ),
     page("signup_disabled", 403, Retry::Never, "Nobody can sign up here.", "The operator makes accounts."),
     page(
+        "signup_refused",
+        403,
+        Retry::Changed,
+        "The rules of the operator let this sign-up not in: by its domain, without an invitation, or by a reason of the \
+         operator's own, which `detail` says. Whether the address has an account plays no part.",
+        "Show `detail`. Sign up with another address, or ask the operator for an invitation.",
+    ),
+    page(
         "step_up_required",
         401,
         Retry::Credential,
@@ -323,6 +346,13 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "Too many wrong passwords were tried for this name. It is locked for unknown devices, whether or not it has an \
          account; the right password is refused as well.",
         "Wait, use a device that has logged in before, follow the link in the mail about it, or set a new password by mail.",
+    ),
+    page(
+        "too_many_invitations",
+        409,
+        Retry::Never,
+        "There are 10,000 open invitations, as many as there may be.",
+        "Withdraw those that nobody will accept.",
     ),
     page(
         "too_many_keys",

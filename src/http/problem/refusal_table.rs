@@ -79,6 +79,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::SignupDisabled => {
             Problem::new(403, "signup_disabled", "Sign-up is disabled; ask the operator for an account.")
         }
+        Refusal::SignupRefused { why } => Problem::new(403, "signup_refused", why.clone()),
+        Refusal::LoginRefused { why } => Problem::new(403, "login_refused", why.clone()),
         Refusal::EmailTaken => {
             let detail = "An account with this e-mail address exists already, or had it until a change that can still be undone.";
             Problem::new(409, "email_taken", detail)
@@ -168,6 +170,11 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "too_many_api_keys",
             "There are 1,000 API keys, as many as there may be. Delete one.",
         ),
+        Refusal::TooManyInvitations => Problem::new(
+            409,
+            "too_many_invitations",
+            "There are 10,000 open invitations, as many as there may be. Withdraw one.",
+        ),
         Refusal::InsufficientScope => Problem::new(
             403,
             "insufficient_scope",
@@ -240,6 +247,12 @@ fn failed(fault: &Fault) -> Problem {
             Problem::new(503, "server_busy", "The server is stopping; try again shortly.")
                 .with_retry_after(Handle::RETRY_AFTER)
         }
+        Fault::Hook => Problem::new(
+            503,
+            "hook_unavailable",
+            "The operator's rules cannot be asked at present; try again shortly.",
+        )
+        .with_retry_after(Handle::RETRY_AFTER),
         Fault::NoRandomness(_) | Fault::Sign(_) | Fault::Backup(_) => {
             tracing::error!(error = %fault, "cannot serve a request");
             Problem::new(

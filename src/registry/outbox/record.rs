@@ -59,6 +59,8 @@ pub enum Kind {
     UndoEnded,
     /// The mails about log-ins from new devices were switched off.
     NoticesOff,
+    /// Have an account at this address, to which an administrator invites.
+    AccountInvitation,
 }
 
 impl Kind {
@@ -87,6 +89,7 @@ impl Kind {
             Self::UndoAgain => "undo_again",
             Self::UndoEnded => "undo_ended",
             Self::NoticesOff => "notices_off",
+            Self::AccountInvitation => "account_invitation",
         }
     }
 
@@ -107,6 +110,7 @@ impl Kind {
                 | Self::EmailUndo
                 | Self::Invitation
                 | Self::UndoAgain
+                | Self::AccountInvitation
         )
     }
 

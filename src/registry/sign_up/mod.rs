@@ -26,6 +26,7 @@
 //! Source: Sudhodanan and Paverd, "Pre-hijacked accounts", USENIX Security 2022.
 
 pub mod actor;
+pub mod invitation;
 pub mod record;
 pub mod state;
 

@@ -17,6 +17,7 @@ use crate::registry::refresh::FamilyV3;
 use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
 use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::invitation::{InvitationV1, Inviter};
 use crate::system::clock::Timestamp;
 use crate::token::KeyKind;
 use crate::value::account_name::masked;
@@ -172,6 +173,24 @@ pub(super) fn sign_up(value: &[u8]) -> Result<Value, CodecError> {
     }))
 }
 
+pub(super) fn invitation(value: &[u8]) -> Result<Value, CodecError> {
+    let invitation: InvitationV1 = decode(value)?;
+    Ok(json!({
+        "email": masked(&invitation.email),
+        "has_name": invitation.name.is_some(),
+        "roles": invitation.roles,
+        "locale": invitation.locale,
+        "inviter": match invitation.inviter {
+            Inviter::Operator => String::from("operator"),
+            Inviter::Account(id) => hex(&id),
+            Inviter::ApiKey(id) => format!("API key {}", hex(&id)),
+        },
+        "global_epoch": invitation.global_epoch,
+        "sent": time(invitation.sent_ms),
+        "ends": invitation.end().to_string(),
+    }))
+}
+
 pub(super) fn file_check(value: &[u8]) -> Result<Value, CodecError> {
     let check: FileCheckV1 = decode(value)?;
     Ok(json!({
@@ -196,7 +215,7 @@ mod tests {
     fn golden() -> Vec<(u16, u16, Vec<u8>)> {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden");
         let read = |file: &str| std::fs::read_to_string(format!("{golden}/{file}")).unwrap();
-        let text = read("v1/values.txt") + &read("v2/sign_up.txt");
+        let text = read("v1/values.txt") + &read("v2/sign_up.txt") + &read("v2/invitation.txt");
         let value = |line: &str| {
             let [table, schema, digits] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
             let byte = |at: usize| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap();
@@ -225,6 +244,7 @@ mod tests {
                     vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
                 }
                 "sign_up" => vec![hex(&SignUpV1::read(schema, &value).unwrap().half.unwrap())],
+                "invitation" => vec![hex(&InvitationV1::read(schema, &value).unwrap().digest)],
                 "mailed" => vec![hex(&MailedV2::read(schema, &value).unwrap().digest)],
                 _ => vec![hex(&MailV2::read(schema, &value).unwrap().token.unwrap())],
             };
@@ -234,7 +254,10 @@ mod tests {
             }
             seen.push(name(number));
         }
-        assert_eq!(seen, ["account", "lockout", "session", "family", "mailed", "mail", "sign_up"]);
+        assert_eq!(
+            seen,
+            ["account", "lockout", "session", "family", "mailed", "mail", "sign_up", "invitation"]
+        );
     }
 
     #[test]

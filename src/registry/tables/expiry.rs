@@ -9,6 +9,7 @@ use crate::registry::refresh::FamilyV3;
 use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
 use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::invitation::InvitationV1;
 use crate::system::clock::Timestamp;
 
 /// Says no, for records that do not expire.
@@ -34,6 +35,10 @@ pub(super) fn mailed(value: &[u8], at: Timestamp) -> bool {
 
 pub(super) fn sign_up(value: &[u8], at: Timestamp) -> bool {
     decode::<SignUpV1>(value).is_ok_and(|sign_up| at.as_millis() >= sign_up.end_ms)
+}
+
+pub(super) fn invitation(value: &[u8], at: Timestamp) -> bool {
+    decode::<InvitationV1>(value).is_ok_and(|invitation| at >= invitation.end())
 }
 
 pub(super) fn mail(value: &[u8], at: Timestamp) -> bool {
@@ -64,7 +69,7 @@ mod tests {
         // A table that came later has a file of its own.
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden");
         let read = |file: &str| std::fs::read_to_string(format!("{golden}/{file}")).unwrap();
-        let text = read("v1/values.txt") + &read("v2/sign_up.txt");
+        let text = read("v1/values.txt") + &read("v2/sign_up.txt") + &read("v2/invitation.txt");
         let form = Form { table: S::Record::TABLE, schema: S::Record::SCHEMA };
         let table = S::Record::TABLE.to_string();
         let line = text.lines().find(|line| line.split(' ').next() == Some(&table)).unwrap();
@@ -115,6 +120,12 @@ mod tests {
             || crate::registry::sign_up::SignUps::new(config.signup.limits),
             |sign_up| {
                 sign_up.name_key[..2].fill(0);
+            },
+        );
+        check(
+            || crate::registry::sign_up::invitation::Invitations::new(config.reset.invitation),
+            |invitation| {
+                invitation.name_key[..2].fill(0);
             },
         );
         check(crate::registry::outbox::Outbox::default, |_| ());

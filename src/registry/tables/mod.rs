@@ -24,6 +24,7 @@ use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
 use crate::registry::sign_up::SignUps;
+use crate::registry::sign_up::invitation::Invitations;
 use crate::registry::{Registry, lockout, refresh, reset, session, sign_up};
 use crate::system::clock::Timestamp;
 
@@ -114,6 +115,7 @@ tables! {
     outbox: Outbox = |_| Outbox::default(), "mail", dump::mail, expiry::mail;
     api_keys: ApiKeys = |_| ApiKeys::default(), "api_key", dump::api_key, expiry::api_key;
     sign_ups: SignUps = |limits| SignUps::new(limits.sign_up), "sign_up", dump::sign_up, expiry::sign_up;
+    invitations: Invitations = |limits| Invitations::new(limits.reset.invitation), "invitation", dump::invitation, expiry::invitation;
     file_checks: FileChecks = |_| FileChecks::default(), "file_check", dump::file_check, expiry::never;
 }
 

@@ -1,5 +1,5 @@
 //! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, looking
-//! after keys, raising alerts. Each has
+//! after keys, raising alerts, asking hooks. Each has
 //! a thread of its own, so that its file access delays no actor.
 
 pub mod alert;
@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use crate::engine::Engine;
+use crate::engine::hooks::SetHooks;
+use crate::engine::{Engine, hooks};
 use crate::journal::context::JournalContext;
 use crate::mail::transport::Transport;
 use crate::registry::throttle::file::Saver;
@@ -34,6 +35,7 @@ impl Background {
         engine: &Arc<Engine>,
         context: JournalContext,
         transport: Option<Transport>,
+        hooks: Option<SetHooks>,
     ) -> std::io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
         let saver = Saver::new(context.clone());
@@ -55,6 +57,14 @@ impl Background {
         threads.push(start_thread("alert", engine, &ending, move |engine, ending| async move {
             alerts::run(&engine, &ending).await;
         })?);
+        if let Some(hooks) = hooks {
+            let (door, questions) = hooks::open(hooks);
+            threads.push(start_thread("hooks", engine, &ending, move |engine, ending| async move {
+                drop(engine);
+                questions.run(until(&ending)).await;
+            })?);
+            engine.services.set_hooks(door);
+        }
         Ok(Self { ending, threads })
     }
 
@@ -64,6 +74,13 @@ impl Background {
         for thread in self.threads {
             let _ = thread.join();
         }
+    }
+}
+
+/// Waits until `ending` is set.
+async fn until(ending: &AtomicBool) {
+    while !ending.load(Ordering::Relaxed) {
+        tokio::time::sleep(task::TICK).await;
     }
 }
 

@@ -8,9 +8,10 @@ use super::options::Options;
 use super::system_thread::{EndsBy, SystemThread};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::hooks::{Hooks, SetHooks};
 use crate::engine::partition::StartError;
 use crate::mail::deliver::Deliver;
-use crate::server::running::{Running, start};
+use crate::server::running::{Running, start_with};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 
@@ -51,6 +52,12 @@ impl EngineBuilder {
         self
     }
 
+    /// Asks `hooks` before somebody signs up, logs in or refreshes, in place of those that the configuration names.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.options.hooks = Some(SetHooks::all(hooks));
+        self
+    }
+
     /// Takes the time from `clock`.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.options.set_clock(clock);
@@ -72,8 +79,8 @@ impl EngineBuilder {
         options.warn();
         let begin = async move || {
             let transport = options.transport()?;
-            let Options { config, clock, accepts_clock_floor, fail_stop, .. } = options;
-            start(config, clock, accepts_clock_floor, transport, &fail_stop)
+            let Options { config, clock, accepts_clock_floor, fail_stop, hooks, .. } = options;
+            start_with(config, clock, accepts_clock_floor, (transport, hooks), &fail_stop)
         };
         let (engine, thread) = SystemThread::start(
             EndsBy::Stop,

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::config::Config;
 use crate::config::checks::unsafe_settings;
+use crate::engine::hooks::SetHooks;
 use crate::engine::partition::StartError;
 use crate::mail::deliver::{Deliver, OwnDelivery};
 use crate::mail::transport::Transport;
@@ -20,6 +21,7 @@ pub(super) struct Options {
     pub(super) accepts_clock_floor: bool,
     pub(super) fail_stop: FailStop,
     delivery: Option<OwnDelivery>,
+    pub(super) hooks: Option<SetHooks>,
 }
 
 impl Options {
@@ -30,6 +32,7 @@ impl Options {
             accepts_clock_floor: false,
             fail_stop: FailStop::new(end_process),
             delivery: None,
+            hooks: None,
         }
     }
 

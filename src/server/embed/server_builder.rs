@@ -11,6 +11,7 @@ use super::options::Options;
 use super::system_thread::{EndsBy, SystemThread};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::hooks::{Hooks, SetHooks};
 use crate::engine::partition::StartError;
 use crate::http::embed::BesideRoutes;
 use crate::mail::deliver::Deliver;
@@ -91,6 +92,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Asks `hooks` before somebody signs up, logs in or refreshes, in place of those that the configuration names.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.options.hooks = Some(SetHooks::all(hooks));
+        self
+    }
+
     /// Takes the time from `clock`.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.options.set_clock(clock);
@@ -126,8 +133,9 @@ impl ServerBuilder {
         options.warn();
         let begin = async move || {
             let transport = options.transport()?;
-            let Options { config, clock, accepts_clock_floor, fail_stop, .. } = options;
-            let server = build_with(config, clock, accepts_clock_floor, transport, &fail_stop, &routes)?;
+            let Options { config, clock, accepts_clock_floor, fail_stop, hooks, .. } = options;
+            let server =
+                build_with(config, clock, accepts_clock_floor, (transport, hooks), &fail_stop, &routes)?;
             Ok(((Arc::clone(&server.engine), server.address), server))
         };
         let end = async |server: RunningServer| server.stop().await;

@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod backup;
+mod invitation;
 mod keys;
 pub mod operation;
 pub mod socket;

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::keys::or_missing;
-use super::{acknowledge, backup, keys};
+use super::{acknowledge, backup, invitation, keys};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::account::carried::Carried;
 use crate::flow::account::open_sessions;
+use crate::flow::admin::invitations::{self, NewInvitation, described};
 use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWanted, account_json};
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -77,6 +78,22 @@ pub enum Operation {
     },
     UserInvite {
         user: String,
+        /// Roles, a name and a language for somebody who has no account yet.
+        #[serde(default)]
+        roles: Vec<String>,
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        locale: Option<String>,
+    },
+    InvitationList {
+        /// The id of the last one of the page before.
+        #[serde(default)]
+        after: Option<String>,
+    },
+    InvitationWithdraw {
+        /// The id of the invitation, or its address.
+        invitation: String,
     },
     #[serde(alias = "user_lock")]
     UserDisable {
@@ -216,7 +233,18 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             let changes = Changes { carried: carries.carried(), ..Changes::default() };
             change(engine, operator, &user, changes, false).await
         }
-        Operation::UserInvite { user } => invite(engine, operator, &user).await,
+        Operation::UserInvite { user, roles, name, locale } => {
+            let (name, locale) = (name.as_deref(), locale.as_deref());
+            let new = NewInvitation { email: &user, name, roles, locale };
+            invite(engine, operator, new).await
+        }
+        Operation::InvitationList { after } => {
+            let after = after.map(|id| id.parse().map_err(|_| wrong_cursor())).transpose()?;
+            invitation::list(engine, operator, after, LIST_MAX).await
+        }
+        Operation::InvitationWithdraw { invitation } => {
+            invitation::withdraw(engine, operator, &invitation).await
+        }
         Operation::UserDisable { user, force } => {
             let changes = Changes { status: Some(Status::Disabled), ..Changes::default() };
             change(engine, operator, &user, changes, force).await
@@ -337,9 +365,19 @@ fn add(answer: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// Mails the invitation of an account without a password once more.
-async fn invite(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
-    let account = find(engine, operator, user).await?;
+/// Invites an address to have an account. If it has one without a password, that account's invitation is mailed once more.
+async fn invite(engine: &Engine, operator: &Admin, new: NewInvitation<'_>) -> Result<Value, FlowError> {
+    let found = find_all(engine, operator, new.email).await?.into_iter().next();
+    // Whoever has only signed up has no account yet.
+    if !matches!(found, Some(Found::Account(_))) && new.email.contains('@') {
+        let (invitation, mail) = invitations::send(engine, operator, new).await?;
+        return Ok(with_mail(engine, described(&invitation), mail).await);
+    }
+    let account = find(engine, operator, new.email).await?;
+    if !new.roles.is_empty() || new.name.is_some() || new.locale.is_some() {
+        let message = format!("{} has an account: use portcullis user set-role or user set", account.email);
+        return Err(Refusal::Field { pointer: "/user", code: "email_taken", message }.into());
+    }
     if account.phc.is_some() {
         let message = format!("{} has a password already: use portcullis user reset-password", account.email);
         return Err(Refusal::Field { pointer: "/user", code: "has_password", message }.into());

@@ -168,6 +168,7 @@ fn quota(kind: Kind) -> Option<(&'static str, usize, usize, bool)> {
         | Kind::EmailUndo
         | Kind::AccountDeleted
         | Kind::Invitation
+        | Kind::AccountInvitation
         | Kind::AdminKeyMade
         | Kind::AdminMade
         | Kind::UndoEnded

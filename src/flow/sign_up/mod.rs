@@ -1,20 +1,25 @@
 //! Sign-up: a free address and a taken one get the same answer and the same work.
 //!
-//! A sign-up is no account yet. Its link goes to the mailbox, its other half to the client; [`super::mailed::verify`]
+//! A sign-up is no account yet. Its link goes to the mailbox, its other half to the client; [`crate::flow::mailed::verify`]
 //! makes the account of both.
+
+pub mod invited;
 
 use zeroize::Zeroizing;
 
-use super::admission::Outcome;
-use super::client::Client;
-use super::devices;
-use super::grant::{Grant, Opened, Proved};
-use super::log_in::Mode;
-use super::log_out::end_others;
-use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_new_name};
 use crate::audit::event::Event;
-use crate::engine::Engine;
+use crate::config::sections::signup::Signup;
+use crate::engine::hook_calls::NotLetIn;
+use crate::engine::hooks::{ClaimsReason, SignUpAsked};
+use crate::engine::{Engine, Fault};
+use crate::flow::admission::Outcome;
+use crate::flow::client::Client;
+use crate::flow::devices;
+use crate::flow::grant::{Grant, Opened, Proved};
+use crate::flow::log_in::Mode;
+use crate::flow::log_out::end_others;
+use crate::flow::post::Addressee;
+use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
 use crate::journal::append::handle::Class as JournalClass;
 use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::actor::{Delete, FindHolder};
@@ -55,7 +60,9 @@ pub async fn sign_up(
                 return Err(Refusal::SignupDisabled.into());
             }
             let account_name = parse_new_name(&engine.services.config, email)?;
+            judge(&engine.services.config.signup, &account_name)?;
             let display = display_name(name)?;
+            ask_hook(engine, client, &account_name, display.as_deref()).await?;
             let place = client.place(Lane::Quiet);
             let phc = new_password(engine, place, password, account_name.as_str(), "/password").await?;
             let new = New { name: account_name, display, phc };
@@ -67,6 +74,45 @@ pub async fn sign_up(
             }
         })
         .await
+}
+
+/// Refuses who may not sign up by the rules of the configuration.
+///
+/// Security: it is judged from the request alone, before any actor is asked, so that neither the answer nor its time tells
+/// whether the address has an account.
+fn judge(rules: &Signup, name: &AccountName) -> Result<(), Refusal> {
+    let why = if rules.invite_only {
+        "Sign-up is by invitation only: follow the link in the mail that invites you."
+    } else if rules.allows(name) {
+        return Ok(());
+    } else {
+        "Addresses of this domain cannot sign up here."
+    };
+    Err(Refusal::SignupRefused { why: why.to_owned() })
+}
+
+/// Asks the hook whether the sign-up is let in.
+///
+/// Security: asked before any actor is, like [`judge`].
+async fn ask_hook(
+    engine: &Engine,
+    client: &Client,
+    name: &AccountName,
+    display: Option<&str>,
+) -> Result<(), FlowError> {
+    if !engine.services.has_sign_up_hook() {
+        return Ok(());
+    }
+    let display = display.map(ToOwned::to_owned);
+    let asked = SignUpAsked::new(name.as_str().to_owned(), display, client.network());
+    match engine.services.judge_sign_up(asked).await {
+        Ok(()) => Ok(()),
+        Err(NotLetIn::Refused(why)) => {
+            engine.record(client.note(Event::HookRefused).with_reason("sign-up"));
+            Err(Refusal::SignupRefused { why }.into())
+        }
+        Err(NotLetIn::Failed) => Err(Fault::Hook.into()),
+    }
 }
 
 /// The data of a sign-up.
@@ -151,7 +197,7 @@ async fn log_in_new(
     account: &AccountV4,
     mode: Mode<'_>,
 ) -> Result<(Grant, String), FlowError> {
-    let issued = engine.issue(account, mode.wanted(), Proved::Now, client).await?;
+    let issued = engine.issue(account, mode.wanted(), Proved::Now, client, ClaimsReason::SignUp).await?;
     let issued = engine.journal.open(issued).await?;
     let grant = engine.grant(account, issued)?;
     Ok((grant, devices::give(engine, client, account).await?))
@@ -176,7 +222,7 @@ async fn or_delete<T>(
 
 /// Reads a new password of `email`, which waits at `place` to be judged and hashed, and returns its PHC string. `pointer`
 /// names its field.
-pub(super) async fn new_password(
+pub(in crate::flow) async fn new_password(
     engine: &Engine,
     place: QueueKey,
     typed: &str,
@@ -192,7 +238,7 @@ pub(super) async fn new_password(
 }
 
 /// Reads a new password. `pointer` names its field.
-pub(super) fn parse_password(typed: &str, pointer: &'static str) -> Result<Password, Refusal> {
+pub(in crate::flow) fn parse_password(typed: &str, pointer: &'static str) -> Result<Password, Refusal> {
     Password::parse(typed).map_err(|error| Refusal::Field {
         pointer,
         code: "invalid_length",
@@ -201,7 +247,7 @@ pub(super) fn parse_password(typed: &str, pointer: &'static str) -> Result<Passw
 }
 
 /// Reads a display name. An empty one is none.
-pub(super) fn display_name(name: Option<&str>) -> Result<Option<Box<str>>, Refusal> {
+pub(in crate::flow) fn display_name(name: Option<&str>) -> Result<Option<Box<str>>, Refusal> {
     let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) else { return Ok(None) };
     if name.chars().count() > 100 || name.chars().any(char::is_control) {
         return Err(Refusal::Field {
@@ -214,7 +260,7 @@ pub(super) fn display_name(name: Option<&str>) -> Result<Option<Box<str>>, Refus
 }
 
 /// Reads the name that an account is to have from now on. An empty one takes the name away.
-pub(super) fn new_name(name: &str) -> Result<Box<str>, Refusal> {
+pub(in crate::flow) fn new_name(name: &str) -> Result<Box<str>, Refusal> {
     display_name(Some(name)).map(Option::unwrap_or_default)
 }
 
@@ -224,7 +270,6 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::engine::Fault;
     use crate::engine::start::start_first;
     use crate::journal::append::handle::{NoRoom, Permit};
     use crate::registry::account::actor::Find;
@@ -302,5 +347,39 @@ mod tests {
             running.stop();
             services.stop();
         });
+    }
+
+    /// Whatever rule refuses a sign-up, nothing is asked about its address.
+    #[test]
+    fn a_sign_up_that_a_rule_refuses_asks_the_throttle_alone_whoever_has_the_address() {
+        let client = Client::new(Ipv4Addr::LOCALHOST.into(), "test");
+        for rule in [("signup.invite_only", "true"), ("signup.allow_domains", "example.org")] {
+            let dir = tempfile::tempdir().unwrap();
+            let fail_stop = FailStop::new(|why| panic!("{why}"));
+            actix::System::new().block_on(async {
+                let config = Config::for_unit_tests(dir.path(), &[rule]);
+                let (engine, running, services) =
+                    start_first(config, Clock::manual(NOW), true, &fail_stop).unwrap();
+                sign_up(&engine, &client, "ada@test.org").await.unwrap();
+                let mut works = Vec::new();
+                for email in ["ada@test.org", "bob@test.org"] {
+                    let before = engine.work();
+                    let password = "correct horse battery staple";
+                    let refused = super::sign_up(&engine, &client, email, password, None, MODE).await.result;
+                    let is_refused =
+                        matches!(refused.err(), Some(FlowError::Refused(Refusal::SignupRefused { .. })));
+                    assert!(is_refused, "{rule:?}");
+                    let after = engine.work();
+                    works.push((
+                        after.calls - before.calls,
+                        after.hashes - before.hashes,
+                        after.entries - before.entries,
+                    ));
+                }
+                assert_eq!(works, [(1, 0, 0); 2], "{rule:?}");
+                running.stop();
+                services.stop();
+            });
+        }
     }
 }

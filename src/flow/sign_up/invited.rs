@@ -1,0 +1,120 @@
+//! The account of somebody who was invited: read the link, check that its roles may still be given, hash the password, spend
+//! the link, make the account.
+
+use super::{display_name, new_password};
+use crate::audit::event::Event;
+use crate::engine::Engine;
+use crate::flow::admin::accounts::tell_of_admin;
+use crate::flow::admin::invitations::told;
+use crate::flow::admission::Outcome;
+use crate::flow::client::Client;
+use crate::flow::mailed::read_opaque;
+use crate::flow::refusal::{FlowError, Refusal};
+use crate::journal::append::handle::Class as JournalClass;
+use crate::password::Lane;
+use crate::registry::account::actor::ById;
+use crate::registry::account::{ExtraChange, Origin, SignUp, SignedUp, is_admin};
+use crate::registry::api_key::Scope;
+use crate::registry::api_key::actor::ListApiKeys;
+use crate::registry::lockout::actor::Clear;
+use crate::registry::sign_up::actor::EndSignUps;
+use crate::registry::sign_up::invitation::actor::{Accept, Link, PeekInvitation};
+use crate::registry::sign_up::invitation::{InvitationV1, Inviter};
+use crate::registry::throttle::class::Class;
+use crate::value::account_name::NameKey;
+use crate::value::id::AccountId;
+
+/// Room in the journal for the account, which is looked for before the link is spent.
+const ACCOUNT_BYTES: usize = 16 * 1024;
+
+/// Makes the account of an invitation, with its roles and a proved address. `name` takes the place of the name that the
+/// invitation has.
+///
+/// Security: the answer to every link that is not good is the same, and so is that to one whose address has got an account
+/// meanwhile: who has found a link learns nothing of accounts. Of two that use one link at once, one makes the account. The
+/// account is one entry of the journal; a crash before it costs another invitation.
+///
+/// Errors: [`Refusal::InvalidMailedToken`] for a link that was used, withdrawn or replaced or has expired, or whose roles its
+/// sender may not give any more.
+pub async fn accept(
+    engine: &Engine,
+    client: &Client,
+    token: &str,
+    password: &str,
+    name: Option<&str>,
+) -> Outcome<()> {
+    engine
+        .admitted(Class::Reset, client, async |_| {
+            let read = read_opaque(engine, token)?;
+            let id = AccountId::from_bytes(read.id).ok_or(Refusal::InvalidMailedToken)?;
+            let link = Link { id, digest: read.secret.digest(), global_epoch: engine.global_epoch };
+            let invitation = engine.invitations.ask(PeekInvitation { link }).await?;
+            let invitation = invitation.ok_or(Refusal::InvalidMailedToken)?;
+            may_still_give(engine, &invitation).await?;
+            let name = display_name(name)?;
+            let place = client.place(Lane::Quiet);
+            let phc = new_password(engine, place, password, &invitation.email, "/password").await?;
+            let room = engine.journal.reserve(ACCOUNT_BYTES, JournalClass::Ordinary)?;
+            // Spend first, grant second: from here on the link makes no other account.
+            let spent = engine.invitations.ask(Accept { link }).await?.ok_or(Refusal::InvalidMailedToken)?;
+            drop(room);
+            make(engine, client, InvitationV1 { name: name.or(spent.name), ..spent }, phc).await
+        })
+        .await
+}
+
+/// Makes the account.
+async fn make(
+    engine: &Engine,
+    client: &Client,
+    invitation: InvitationV1,
+    phc: Box<str>,
+) -> Result<(), FlowError> {
+    let name_key = NameKey(invitation.name_key);
+    let extra = ExtraChange { locale: invitation.locale, ..ExtraChange::default() };
+    let sign_up = SignUp {
+        id: invitation.id,
+        name_key,
+        email: invitation.email,
+        name: invitation.name,
+        phc: Some(phc),
+        roles: invitation.roles,
+        verified: true,
+        origin: Origin::Administrator,
+        extra: extra.made(),
+    };
+    let SignedUp::Created(account) = engine.accounts.ask(sign_up).await? else {
+        return Err(Refusal::InvalidMailedToken.into());
+    };
+    // No link of a sign-up with this address makes anything any more.
+    engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
+    // Strangers may have locked the name while it had no account.
+    engine.lockout.ask(Clear { name: name_key }).await?;
+    if is_admin(&account) {
+        tell_of_admin(engine, &account).await?;
+    }
+    let reason = told(&account.roles);
+    let note = client.note(Event::InvitationAccepted).for_account(Some(&account)).with_reason(&reason);
+    engine.record_durably(note).await;
+    Ok(())
+}
+
+/// Refuses an invitation with roles whose sender may not give them any more: an administrator who has lost the role or was
+/// disabled, a service whose key is gone. One without roles gives nothing that its sender could lose.
+async fn may_still_give(engine: &Engine, invitation: &InvitationV1) -> Result<(), FlowError> {
+    if invitation.roles.is_empty() {
+        return Ok(());
+    }
+    let may = match invitation.inviter {
+        Inviter::Operator => true,
+        Inviter::Account(id) => match AccountId::from_bytes(id) {
+            Some(id) => engine.accounts.ask(ById { id }).await?.as_ref().is_some_and(is_admin),
+            None => false,
+        },
+        Inviter::ApiKey(id) => {
+            let keys = engine.api_keys.ask(ListApiKeys { global_epoch: engine.global_epoch }).await?;
+            keys.iter().any(|key| key.id == id && key.may(Scope::AdminWrite))
+        }
+    };
+    if may { Ok(()) } else { Err(Refusal::InvalidMailedToken.into()) }
+}

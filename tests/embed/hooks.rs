@@ -1,0 +1,65 @@
+//! Rules of the program: who signs up and logs in, and what tokens say.
+
+use std::time::Duration;
+
+use actix_web::{App, test};
+use base64ct::{Base64UrlUnpadded, Encoding};
+use portcullis::{
+    ClaimsAsked, ClaimsVerdict, Config, Engine, HookError, Hooks, NewAccount, SignUpAsked, SignUpVerdict,
+    actix,
+};
+use serde_json::{Value, json};
+
+use super::read;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+struct Rules;
+
+impl Hooks for Rules {
+    async fn sign_up(&self, asked: &SignUpAsked) -> Result<SignUpVerdict, HookError> {
+        if asked.email.starts_with("broken") {
+            // As an error of a database arrives.
+            Err(std::io::Error::other("the database is away"))?;
+        }
+        if asked.email.ends_with("@example.org") {
+            return Ok(SignUpVerdict::Allow);
+        }
+        Ok(SignUpVerdict::Refuse("colleagues only".to_owned()))
+    }
+
+    async fn claims(&self, asked: &ClaimsAsked) -> Result<ClaimsVerdict, HookError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(!format!("{asked:?}").contains("ada@"), "{asked:?}");
+        Ok(ClaimsVerdict::Add(json!({"tenant": asked.email.len(), "roles": ["admin"]}).to_string()))
+    }
+}
+
+#[tokio::test]
+async fn the_program_judges_sign_ups_and_adds_claims() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::builder().data_dir(dir.path()).set("mail.console", "false");
+    let config = config.password(|password| password.memory_kib(64).passes(1).threads(1)).build().unwrap();
+    let auth = Engine::builder(config).hooks(Rules).start().await.unwrap();
+    let new = NewAccount::new("ada@example.org").password(PASSWORD).verified();
+    auth.accounts().create(new).await.unwrap();
+    let app = test::init_service(App::new().configure(actix::mount("/auth", &auth))).await;
+    let post = async |path: &str, body: Value| {
+        let request = test::TestRequest::post().uri(&format!("/auth/v1/{path}")).set_json(body);
+        let (status, _, body) = read(test::call_service(&app, request.to_request()).await).await;
+        (status, body)
+    };
+    let sign_up = async |email: &str| post("signup", json!({"email": email, "password": PASSWORD})).await;
+    assert_eq!(sign_up("bob@example.org").await.0, 202);
+    let (status, refused) = sign_up("eve@elsewhere.example").await;
+    assert_eq!((status, &refused["detail"]), (403, &json!("colleagues only")));
+    let (status, failed) = sign_up("broken@example.org").await;
+    assert_eq!((status, &failed["code"]), (503, &json!("hook_unavailable")));
+    let (status, log_in) = post("login", json!({"email": "ada@example.org", "password": PASSWORD})).await;
+    assert_eq!(status, 200, "{log_in}");
+    let part = log_in["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&Base64UrlUnpadded::decode_vec(part).unwrap()).unwrap();
+    assert_eq!(claims["tenant"], json!(15));
+    assert_eq!(claims["roles"], json!([]));
+    auth.stop().await;
+}
