@@ -303,6 +303,10 @@ sections! {
         dir: path = "keys.dir",
         master_file: path = "keys.master_file",
     }
+    events: EventsSection = "[events]" {
+        keep_days: number = "events.keep_days",
+        bytes_max: number = "events.bytes_max",
+    }
     audit: AuditSection = "[audit]" {
         dir: path = "audit.dir",
         keep_days: number = "audit.keep_days",

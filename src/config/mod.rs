@@ -31,6 +31,7 @@ pub use finding::Finding;
 use sections::admin::Admin;
 use sections::alert::Alert;
 use sections::audit::Audit;
+use sections::events::Events;
 use sections::http::Http;
 use sections::journal::Journal;
 use sections::keys::Keys;
@@ -95,6 +96,9 @@ pub struct Config {
     /// `[audit]`.
     #[doc(hidden)]
     pub audit: Audit,
+    /// `[events]`.
+    #[doc(hidden)]
+    pub events: Events,
     /// `[log]`.
     #[doc(hidden)]
     pub log: Log,
@@ -140,6 +144,7 @@ impl Config {
             journal: Journal::read(reader),
             keys: Keys::read(reader, &data_dir),
             audit: Audit::read(reader, &data_dir),
+            events: Events::read(reader),
             log: Log::read(reader),
             alert: Alert::read(reader),
             data_dir,

@@ -68,6 +68,8 @@ pub struct Services {
     pub revoked: Arc<Feed>,
     /// Places for open streams of the feed.
     pub(crate) feed_places: Arc<FeedPlaces>,
+    /// Places for requests that wait for events.
+    pub(crate) event_places: Arc<FeedPlaces>,
     pub(crate) throttle: Addr<Throttle>,
     /// Recent refusals of the throttle, readable without a message to it.
     pub(crate) refusal_cache: Arc<RefusalCache>,
@@ -183,6 +185,7 @@ impl Services {
             key_files: Mutex::new(key_files),
             revoked: Arc::new(revoked),
             feed_places: Arc::default(),
+            event_places: Arc::default(),
             throttle: Throttle::start_in_arbiter(&owners.handle(), |_| throttle),
             refusal_cache,
             stuffing: StuffingActor::start_in_arbiter(&owners.handle(), |_| stuffing),

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod alert;
 pub mod audit;
+pub mod events;
 pub mod http;
 pub mod journal;
 pub mod keys;
@@ -41,6 +42,7 @@ pub(super) const SECTIONS: KeyList = KeyList(&[
     journal::KEYS,
     keys::KEYS,
     audit::KEYS,
+    events::KEYS,
     log::KEYS,
     alert::KEYS,
 ]);

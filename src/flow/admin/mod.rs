@@ -4,6 +4,7 @@ mod accounts;
 mod address;
 mod details;
 mod difference;
+pub mod events;
 mod facade;
 mod hash;
 mod list;
