@@ -335,6 +335,9 @@ sections! {
         threshold_email_change_undone: number = "alert.threshold.email_change_undone",
         threshold_key_retired: number = "alert.threshold.key_retired",
     }
+    outbound: OutboundSection = "[outbound]" {
+        allow: list = "outbound.allow",
+    }
 }
 
 #[cfg(test)]

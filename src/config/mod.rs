@@ -24,6 +24,7 @@ pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::http::ForwardedHeader;
 pub use sections::log::{LogFile, LogFormat};
 pub use sections::mail::{MailTransport, Sender, SmtpTls};
+pub use sections::outbound::Outbound;
 
 use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::system::scheduling::Machine;
@@ -105,6 +106,9 @@ pub struct Config {
     /// `[alert]`.
     #[doc(hidden)]
     pub alert: Alert,
+    /// `[outbound]`.
+    #[doc(hidden)]
+    pub outbound: Outbound,
 }
 
 impl Config {
@@ -129,6 +133,7 @@ impl Config {
         let data_dir = sections::top_level::data_dir(reader);
         let service_name = sections::top_level::service_name(reader);
         let http = Http::read(reader);
+        let outbound = Outbound::read(reader);
         Self {
             admin: Admin::read(reader, http.listen),
             machine: sections::machine::read(reader),
@@ -146,7 +151,8 @@ impl Config {
             audit: Audit::read(reader, &data_dir),
             events: Events::read(reader),
             log: Log::read(reader),
-            alert: Alert::read(reader),
+            alert: Alert::read(reader, &outbound),
+            outbound,
             data_dir,
             service_name,
             http,

@@ -6,6 +6,8 @@ mod listener;
 #[cfg(feature = "mail")]
 pub mod mail_server;
 pub mod operator;
+#[cfg(feature = "outbound")]
+pub mod outbound;
 mod running;
 
 use std::io;

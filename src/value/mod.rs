@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub mod account_name;
+pub mod address_scope;
 pub mod counted;
 pub mod external_id;
 pub mod file_text;

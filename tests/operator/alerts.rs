@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use portcullis::server::background::{alert, webhook};
+use portcullis::server::background::alert;
+use portcullis::server::outbound::signature::signature;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ async fn an_alert_names_the_accounts_the_networks_and_a_command_and_never_a_name
     let call = tokio::task::spawn_blocking(move || calls.recv_timeout(std::time::Duration::from_secs(30)));
     let call = call.await.unwrap().unwrap();
     let (time, given) = call.signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
-    assert_eq!(given, webhook::signature(SECRET.as_bytes(), time.parse().unwrap(), &call.body));
+    assert_eq!(given, signature(SECRET.as_bytes(), time.parse().unwrap(), call.body.as_bytes()));
     assert!(!call.body.contains("nobody"), "{}", call.body);
     assert!(!call.body.contains("ada@test.org"), "the address is not masked: {}", call.body);
     let told: Value = serde_json::from_str(&call.body).unwrap();

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use portcullis::server::background::webhook;
+use portcullis::server::outbound::signature::signature as sign;
 use serde_json::{Value, json};
 
 use crate::support::TestServer;
@@ -38,7 +38,7 @@ pub(super) fn receiver(statuses: &'static [&'static str]) -> (String, mpsc::Rece
 /// Reads one request with a `content-length`.
 fn read_call(stream: &TcpStream) -> Call {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut signature = String::new();
+    let (mut signature, mut former) = (String::new(), String::new());
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -50,13 +50,16 @@ fn read_call(stream: &TcpStream) -> Call {
         // The request line has no colon and a blank.
         let Some((name, value)) = line.split_once(": ") else { continue };
         match name.to_lowercase().as_str() {
-            "x-portcullis-signature" => value.clone_into(&mut signature),
+            "portcullis-signature" => value.clone_into(&mut signature),
+            "x-portcullis-signature" => value.clone_into(&mut former),
             "content-length" => length = value.parse().unwrap(),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
+    // Receivers of before read the header by its former name.
+    assert_eq!(former, signature);
     Call { signature, body: String::from_utf8(body).unwrap() }
 }
 
@@ -82,7 +85,7 @@ async fn an_alert_reaches_the_webhook_signed_and_is_tried_again() {
     assert_eq!(first.body, second.body);
     for Call { signature, body } in [first, second] {
         let (time, given) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
-        let expected = webhook::signature(b"a secret for the hook", time.parse().unwrap(), &body);
+        let expected = sign(b"a secret for the hook", time.parse().unwrap(), body.as_bytes());
         assert_eq!(given, expected);
         let alert: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(alert["alert"], json!("key.retired"));

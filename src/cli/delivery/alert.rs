@@ -23,7 +23,6 @@ impl AlertCommand {
 #[cfg(feature = "alert")]
 mod calls {
     use std::io;
-    use std::net::{TcpStream, ToSocketAddrs};
     use std::time::Duration;
 
     use portcullis::config::Config;
@@ -36,9 +35,6 @@ mod calls {
 
     /// How long a connection for a check may take.
     const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-    /// The variables by which a proxy for requests is set, which the webhook is then called through.
-    const PROXIES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
-
     /// Sends a test alert.
     pub(super) fn test(cli: &Cli, config: &Config) -> Result<(), Failure> {
         let webhook = Webhook::from_config(config).map_err(Failure::usage)?;
@@ -58,26 +54,12 @@ mod calls {
     }
 
     /// Connects to the host of the webhook, and sends nothing. Returns the host with what came of it; `None` without a
-    /// webhook that can be used, or where a proxy is between.
+    /// webhook that can be used.
     pub(in crate::cli) fn probe(config: &Config) -> Option<(String, io::Result<()>)> {
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        if PROXIES.iter().any(|name| is_set(name) || is_set(&name.to_lowercase())) {
-            return None;
-        }
-        let host = Webhook::from_config(config).ok()??.host();
-        let connected = connect(&host);
-        Some((host, connected))
-    }
-
-    fn connect(host: &str) -> io::Result<()> {
-        let mut failed = io::Error::other("the host has no address");
-        for address in host.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_WITHIN) {
-                Ok(_) => return Ok(()),
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
+        let webhook = Webhook::from_config(config).ok()??;
+        let within = async { tokio::time::timeout(CONNECT_WITHIN, webhook.connect()).await };
+        let connected = run_async(within).ok()?.unwrap_or_else(|late| Err(late.into()));
+        Some((webhook.host(), connected))
     }
 }
 

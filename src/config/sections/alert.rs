@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use super::keys::secret_file;
+use super::outbound::Outbound;
+#[cfg(feature = "alert")]
+use super::outbound::receiver;
 use crate::config::key::{Key, number, text};
 use crate::config::reader::Reader;
 use crate::config::secret_file::SecretFile;
@@ -12,7 +15,11 @@ const fn threshold(name: &'static str, default: &'static str, doc: &'static str)
 }
 
 pub(in crate::config) const KEYS: &[Key] = &[
-    text("alert.webhook", "", "URL that receives alerts: https://, or http:// to this machine."),
+    text(
+        "alert.webhook",
+        "",
+        "URL that receives alerts: https://, or http:// to this machine or to what outbound.allow lists.",
+    ),
     text(
         "alert.secret_file",
         "",
@@ -82,21 +89,21 @@ pub struct AlertLimits {
 }
 
 impl Alert {
-    pub(in crate::config) fn read(reader: &mut Reader) -> Self {
-        Self { hook: hook(reader), limits: limits(reader) }
+    pub(in crate::config) fn read(reader: &mut Reader, outbound: &Outbound) -> Self {
+        Self { hook: hook(reader, outbound), limits: limits(reader) }
     }
 }
 
-fn hook(reader: &mut Reader) -> Option<AlertHook> {
+fn hook(reader: &mut Reader, outbound: &Outbound) -> Option<AlertHook> {
     #[cfg(not(feature = "alert"))]
-    reader.not_available("alert.webhook");
-    let webhook = reader.text("alert.webhook")?;
-    let is_plain_local = ["http://127.0.0.1", "http://[::1]", "http://localhost"].iter().any(|local| {
-        webhook.strip_prefix(local).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-    });
-    if !webhook.starts_with("https://") && !is_plain_local {
-        reader.wrong("alert.webhook", "must be https://, or http:// to this machine");
-    }
+    let webhook = {
+        let _ = outbound;
+        reader.not_available("alert.webhook");
+        reader.text("alert.webhook")
+    };
+    #[cfg(feature = "alert")]
+    let webhook = receiver(reader, "alert.webhook", outbound, true);
+    reader.text("alert.webhook")?;
     let is_set = reader.path("alert.secret_file").is_some();
     let Some(secret_file) = secret_file(reader, "alert.secret_file") else {
         if !is_set {
@@ -104,7 +111,7 @@ fn hook(reader: &mut Reader) -> Option<AlertHook> {
         }
         return None;
     };
-    Some(AlertHook { webhook, secret_file })
+    Some(AlertHook { webhook: webhook?, secret_file })
 }
 
 fn limits(reader: &mut Reader) -> AlertLimits {

@@ -13,6 +13,7 @@ pub mod lockout;
 pub mod log;
 pub mod machine;
 pub mod mail;
+pub mod outbound;
 pub mod password;
 pub mod refresh;
 pub mod reset;
@@ -45,4 +46,5 @@ pub(super) const SECTIONS: KeyList = KeyList(&[
     events::KEYS,
     log::KEYS,
     alert::KEYS,
+    outbound::KEYS,
 ]);

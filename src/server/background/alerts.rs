@@ -3,7 +3,7 @@
 //! The call is a POST of JSON, `{"alert", "count", "threshold", "window_secs", "accounts", "networks", "counted", "advice", "time",
 //! "service"}`, where an account is `{"id", "email", "count"}` with a masked address, a network is `{"network", "count", "share_percent"}`,
 //! and at most three of each are named, the most frequent first; `counted` is the event that they count. Fields may be added later. The call has the header
-//! `X-Portcullis-Signature: t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA-256 of `<seconds>.<body>` under the first
+//! `Portcullis-Signature: t=<seconds>,v1=<hex>` (and the same as `X-Portcullis-Signature`), where `v1` is the HMAC-SHA-256 of `<seconds>.<body>` under the first
 //! line of `alert.secret_file`. It is tried six times within a quarter of an hour. The receiver must check the
 //! signature in constant time and refuse a call that is older than five minutes.
 
