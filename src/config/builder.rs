@@ -83,6 +83,22 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds a `[[webhook]]`: a program that is called with the events of these types, such as `account.*`; none: all of them.
+    #[must_use]
+    pub fn webhook(
+        mut self,
+        url: impl Into<String>,
+        secret_file: impl AsRef<Path>,
+        events: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.reader.add_repeated(vec![
+            ("webhook.url", text(url)),
+            ("webhook.secret_file", path(secret_file)),
+            ("webhook.events", list(events)),
+        ]);
+        self
+    }
+
     /// Ends the building.
     ///
     /// Errors: every mistake, with its key.
@@ -334,6 +350,7 @@ sections! {
         threshold_request_throttled: number = "alert.threshold.request_throttled",
         threshold_email_change_undone: number = "alert.threshold.email_change_undone",
         threshold_key_retired: number = "alert.threshold.key_retired",
+        threshold_webhook_disabled: number = "alert.threshold.webhook_disabled",
     }
     outbound: OutboundSection = "[outbound]" {
         allow: list = "outbound.allow",

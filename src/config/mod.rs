@@ -8,6 +8,7 @@ pub mod keys;
 mod origin;
 mod public_url;
 pub mod reader;
+mod repeated;
 mod secret_file;
 pub mod sections;
 
@@ -41,6 +42,7 @@ use sections::mail::Mail;
 use sections::password::Password;
 use sections::signup::Signup;
 use sections::token::Token;
+use sections::webhook;
 
 /// The configuration of one server: a field for each section. It holds no secrets, only the paths of files with
 /// secrets.
@@ -100,6 +102,9 @@ pub struct Config {
     /// `[events]`.
     #[doc(hidden)]
     pub events: Events,
+    /// Every `[[webhook]]`.
+    #[doc(hidden)]
+    pub webhooks: Vec<webhook::Webhook>,
     /// `[log]`.
     #[doc(hidden)]
     pub log: Log,
@@ -152,6 +157,7 @@ impl Config {
             events: Events::read(reader),
             log: Log::read(reader),
             alert: Alert::read(reader, &outbound),
+            webhooks: webhook::read(reader, &outbound),
             outbound,
             data_dir,
             service_name,
@@ -167,6 +173,7 @@ impl Config {
             files.push(("mail.smtp.password_file", file));
         }
         files.extend(self.alert.hook.as_ref().map(|hook| ("alert.secret_file", &hook.secret_file)));
+        files.extend(self.webhooks.iter().map(|webhook| ("webhook.secret_file", &webhook.secret_file)));
         files
     }
 
@@ -188,7 +195,7 @@ impl Config {
 impl Reader {
     /// Creates a reader that holds the defaults of every key.
     pub fn new() -> Self {
-        Self::over(sections::SECTIONS)
+        Self::over(sections::SECTIONS).repeating(webhook::SECTION, webhook::KEYS)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod partition;
 pub mod request_figures;
 pub mod services;
 pub mod start;
+pub mod webhook_status;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

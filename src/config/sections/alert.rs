@@ -42,6 +42,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     threshold("alert.threshold.request_throttled", "10000", ""),
     threshold("alert.threshold.email_change_undone", "1", ""),
     threshold("alert.threshold.key_retired", "1", ""),
+    threshold("alert.threshold.webhook_disabled", "1", ""),
 ];
 
 /// The key of each threshold, and the event that it counts.
@@ -57,6 +58,7 @@ const THRESHOLDS: &[(&str, &str)] = &[
     ("alert.threshold.request_throttled", "request.throttled"),
     ("alert.threshold.email_change_undone", "email.change_undone"),
     ("alert.threshold.key_retired", "key.retired"),
+    ("alert.threshold.webhook_disabled", "webhook.disabled"),
 ];
 
 /// The settings of `[alert]`.

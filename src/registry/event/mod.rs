@@ -15,8 +15,10 @@
 //! [`Registry::events_of`]: crate::registry::Registry::events_of
 
 pub mod record;
+pub mod types;
 
 pub use record::{Credential, EndReason, EventV1, Metadata, What};
+pub use types::{TYPES, Wanted};
 
 use crate::journal::format::codec::Stored;
 use crate::journal::format::entry::Change;

@@ -167,6 +167,9 @@ pub fn advice(event: &str) -> &'static str {
         "key.retired" => {
             "If none of you retired a signing key, an operator's credential is stolen: see `portcullis audit tail --type key.`."
         }
+        "webhook.disabled" => {
+            "A program is not told of events any more: mend it, then run `portcullis webhook resume`, which goes on where it was."
+        }
         STORAGE_FULL => {
             "Requests are refused: make room on the disk of data_dir; `portcullis doctor` says how much."
         }

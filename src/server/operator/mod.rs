@@ -5,3 +5,4 @@ mod backup;
 mod keys;
 pub mod operation;
 pub mod socket;
+mod webhooks;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::journal::event_log::{EventLog, end_of};
+
 /// A place in the order of events: all up to there were read. It outlives restarts, and is text for whoever keeps it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct EventCursor {
@@ -10,6 +12,13 @@ pub struct EventCursor {
     pub(super) history: u64,
     /// The number of the last event, or one above it.
     pub(super) seq: u64,
+}
+
+impl EventCursor {
+    /// Returns the place after all events that can be read; `None` before the log is open.
+    pub(crate) fn newest(log: &EventLog) -> Option<Self> {
+        Some(Self { history: log.history()?, seq: end_of(log.readable()) })
+    }
 }
 
 impl fmt::Display for EventCursor {

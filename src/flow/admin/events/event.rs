@@ -7,27 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::cursor::EventCursor;
-use crate::registry::event::{EventV1, What};
+use crate::registry::event::{EndReason, EventV1, What};
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
-
-/// The types of events.
-pub const TYPES: [&str; 14] = [
-    "account.created",
-    "account.verified",
-    "account.email_changed",
-    "account.name_changed",
-    "account.roles_changed",
-    "account.disabled",
-    "account.enabled",
-    "account.deleted",
-    "account.password_changed",
-    "account.metadata_changed",
-    "session.opened",
-    "session.ended",
-    "lockout.started",
-    "refresh.reused",
-];
 
 /// Something that happened to an account or a session.
 #[derive(Clone, Serialize, ToSchema)]
@@ -91,7 +73,7 @@ pub struct EventData {
 
 impl Event {
     pub(super) fn new(cursor: EventCursor, event: &EventV1) -> Self {
-        let (kind, data) = told(&event.what);
+        let (kind, data) = (event.what.type_name(), told(&event.what));
         Self {
             seq: cursor.seq,
             at: Timestamp(event.at_ms).rfc3339(),
@@ -178,51 +160,31 @@ impl fmt::Debug for Event {
     }
 }
 
-/// Returns the type of an event, and more about it.
-fn told(what: &What) -> (&'static str, EventData) {
+/// Returns what an event has beside its type.
+fn told(what: &What) -> EventData {
     let none = EventData::default;
     let text = |text: &str| text.to_owned();
     let all = |roles: &[Box<str>]| roles.iter().map(|role| text(role)).collect();
     match what {
+        What::Verified | What::Disabled | What::Enabled | What::Deleted | What::PasswordChanged => none(),
         What::Created { email, name, roles } => {
             let name = name.as_deref().map(|name| Some(text(name)));
-            (
-                "account.created",
-                EventData { email: Some(text(email)), name, roles: Some(all(roles)), ..none() },
-            )
+            EventData { email: Some(text(email)), name, roles: Some(all(roles)), ..none() }
         }
-        What::Verified => ("account.verified", none()),
-        What::EmailChanged { email } => {
-            ("account.email_changed", EventData { email: Some(text(email)), ..none() })
-        }
-        What::NameChanged { name } => {
-            ("account.name_changed", EventData { name: Some(name.as_deref().map(text)), ..none() })
-        }
-        What::RolesChanged { roles } => {
-            ("account.roles_changed", EventData { roles: Some(all(roles)), ..none() })
-        }
-        What::Disabled => ("account.disabled", none()),
-        What::Enabled => ("account.enabled", none()),
-        What::Deleted => ("account.deleted", none()),
-        What::PasswordChanged => ("account.password_changed", none()),
-        What::MetadataChanged(metadata) => {
-            ("account.metadata_changed", EventData { changed: Some(metadata.names().collect()), ..none() })
-        }
+        What::EmailChanged { email } => EventData { email: Some(text(email)), ..none() },
+        What::NameChanged { name } => EventData { name: Some(name.as_deref().map(text)), ..none() },
+        What::RolesChanged { roles } => EventData { roles: Some(all(roles)), ..none() },
+        What::MetadataChanged(metadata) => EventData { changed: Some(metadata.names().collect()), ..none() },
         What::SessionOpened { session, credential } => {
-            let (session, kind) = (Some(hex(session)), Some(credential.name()));
-            ("session.opened", EventData { session, kind, ..none() })
+            EventData { session: Some(hex(session)), kind: Some(credential.name()), ..none() }
         }
         What::SessionEnded { session, credential, reason } => {
             let (session, kind) = (Some(hex(session)), Some(credential.name()));
-            let reason = reason.map(crate::registry::event::EndReason::name);
-            ("session.ended", EventData { session, kind, reason, ..none() })
+            EventData { session, kind, reason: reason.map(EndReason::name), ..none() }
         }
         What::LockoutStarted { until_ms } | What::LockoutOfNobody { until_ms } => {
-            let until = Some(Timestamp(*until_ms).rfc3339());
-            ("lockout.started", EventData { until, ..none() })
+            EventData { until: Some(Timestamp(*until_ms).rfc3339()), ..none() }
         }
-        What::RefreshReused { session } => {
-            ("refresh.reused", EventData { session: Some(hex(session)), ..none() })
-        }
+        What::RefreshReused { session } => EventData { session: Some(hex(session)), ..none() },
     }
 }
