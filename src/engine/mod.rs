@@ -231,6 +231,12 @@ impl Engine {
         archive::back_up(&self.storage, &to, Sizes::PRODUCTION)
     }
 
+    /// Returns the figures of the event log.
+    #[doc(hidden)]
+    pub fn event_stats(&self) -> crate::journal::event_log::Stats {
+        self.event_log.stats()
+    }
+
     /// Returns a watch that changes when there is something new in the event log.
     pub(crate) fn event_watch(&self) -> tokio::sync::watch::Receiver<u64> {
         self.event_log.watch()

@@ -38,6 +38,8 @@ impl std::fmt::Debug for EventLog {
 pub(super) struct Shared {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) journal: Handle,
+    /// The last entry that was durable when this run began.
+    pub(super) began: u64,
     /// The table of the events.
     pub(super) table: u16,
     pub(super) queue: Mutex<Queue>,
@@ -76,6 +78,7 @@ impl Shared {
     pub(super) fn new(storage: Arc<dyn Storage>, journal: Handle, table: u16) -> Self {
         Self {
             storage,
+            began: journal.durable(),
             journal,
             table,
             queue: Mutex::new(Queue::default()),
@@ -138,6 +141,11 @@ impl EventLog {
     /// Returns the entry up to which all events can be read.
     pub fn readable(&self) -> u64 {
         *self.shared.readable.borrow()
+    }
+
+    /// Returns the last entry that was durable when this run began.
+    pub fn began(&self) -> u64 {
+        self.shared.began
     }
 
     /// Says whether the writer has ended: nothing more becomes readable.

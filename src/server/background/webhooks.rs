@@ -203,7 +203,8 @@ impl Webhook {
         }
     }
 
-    /// Reads the position, once the log is open. A webhook that is new begins with what happens from now on. Returns false if
+    /// Reads the position, once the log is open. A webhook that is new begins with what has happened since
+    /// the server was started. Returns false if
     /// the server stops before.
     async fn open(&mut self, watch: &mut watch::Receiver<u64>) -> bool {
         while self.engine.event_log.history().is_none() {
@@ -225,7 +226,7 @@ impl Webhook {
                 self.position = position;
             }
             None => {
-                self.cursor = EventCursor::newest(&self.engine.event_log);
+                self.cursor = EventCursor::at_start(&self.engine.event_log);
                 self.is_unsaved = true;
                 self.save();
             }

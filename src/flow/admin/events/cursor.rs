@@ -15,9 +15,9 @@ pub struct EventCursor {
 }
 
 impl EventCursor {
-    /// Returns the place after all events that can be read; `None` before the log is open.
-    pub(crate) fn newest(log: &EventLog) -> Option<Self> {
-        Some(Self { history: log.history()?, seq: end_of(log.readable()) })
+    /// Returns the place after all events of before this run of the server; `None` before the log is open.
+    pub(crate) fn at_start(log: &EventLog) -> Option<Self> {
+        Some(Self { history: log.history()?, seq: end_of(log.began()) })
     }
 }
 
