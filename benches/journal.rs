@@ -188,6 +188,7 @@ fn messages(scale: Scale) {
         fail_stop: FailStop::new(|why| panic!("{why}")),
         write_counts: Arc::default(),
         feed: Arc::new(Feed::new(1, Duration::from_mins(15))),
+        events: None,
     };
     let owner = Owner::new(accounts, context);
     let mut times = new_histogram();

@@ -114,6 +114,7 @@
 //! | have the API in an application of one's own | [`actix::mount`], [`actix::connection_limit`] |
 //! | guard a handler, CSRF included | [`SignedIn`], [`MaybeSignedIn`], [`HasRole`], [`Recent`], and [`Identity`] that they lead to |
 //! | make accounts and give roles without HTTP | [`Engine::accounts`] |
+//! | be told of new accounts, ended sessions and the like | [`Engine::events`] |
 //! | open a session without a password | [`flow::issue`], [`Mode`], [`Opened::into_response`] |
 //! | send mails in one's own words | [`Deliver`] |
 //! | judge who signs up and logs in, and add claims | [`Hooks`] |
@@ -132,6 +133,8 @@ pub use engine::hooks::{
 };
 #[doc(inline)]
 pub use engine::{Engine, StartError};
+#[doc(inline)]
+pub use flow::admin::events::{Event, EventCursor, EventGap, Events};
 #[doc(inline)]
 pub use flow::admin::{Account, Accounts, NewAccount};
 #[doc(inline)]

@@ -111,6 +111,8 @@ events! {
     BackedUp = "data.backed_up" by Operator,
     SessionIssued = "session.issued" by Holder,
     MailWithheld = "mail.withheld" by AtAccount,
+    WebhookDisabled = "webhook.disabled" by Operator,
+    WebhookResumed = "webhook.resumed" by Operator,
 }
 
 /// One event with the details that are known about it.

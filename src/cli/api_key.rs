@@ -16,7 +16,7 @@ pub enum ApiKeyCommand {
     Create {
         /// Name of the service that uses it.
         name: String,
-        /// Scopes of the key, separated by commas: introspect, revocations, metrics, admin:read, admin:write.
+        /// Scopes of the key, separated by commas: introspect, revocations, metrics, admin:read, admin:write, events:read.
         #[arg(long, value_delimiter = ',', required = true, value_name = "SCOPES")]
         scopes: Vec<String>,
         /// When it expires, such as 2027-01-15T08:00:00Z: at most 400 days ahead. Default: in 365 days.

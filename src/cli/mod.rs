@@ -119,6 +119,9 @@ enum Command {
     /// Test how alerts are sent.
     #[command(subcommand)]
     Alert(delivery::alert::AlertCommand),
+    /// List or resume the webhooks that a running server calls with events.
+    #[command(subcommand)]
+    Webhook(delivery::webhook::WebhookCommand),
     /// Create, list or delete API keys, the credentials of other services.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
@@ -197,6 +200,7 @@ pub fn run() -> ExitCode {
         Some(Command::Key(command)) => command.run(&cli),
         Some(Command::Mail(command)) => command.run(&cli),
         Some(Command::Alert(command)) => command.run(&cli),
+        Some(Command::Webhook(command)) => command.run(&cli),
         Some(Command::ApiKey(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),

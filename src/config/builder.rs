@@ -83,6 +83,22 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds a `[[webhook]]`: a program that is called with the events of these types, such as `account.*`; none: all of them.
+    #[must_use]
+    pub fn webhook(
+        mut self,
+        url: impl Into<String>,
+        secret_file: impl AsRef<Path>,
+        events: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.reader.add_repeated(vec![
+            ("webhook.url", text(url)),
+            ("webhook.secret_file", path(secret_file)),
+            ("webhook.events", list(events)),
+        ]);
+        self
+    }
+
     /// Ends the building.
     ///
     /// Errors: every mistake, with its key.
@@ -305,6 +321,10 @@ sections! {
         dir: path = "keys.dir",
         master_file: path = "keys.master_file",
     }
+    events: EventsSection = "[events]" {
+        keep_days: number = "events.keep_days",
+        bytes_max: number = "events.bytes_max",
+    }
     audit: AuditSection = "[audit]" {
         dir: path = "audit.dir",
         keep_days: number = "audit.keep_days",
@@ -339,6 +359,7 @@ sections! {
         claims: text = "hook.claims",
         secret_file: path = "hook.secret_file",
         on_error: text = "hook.on_error",
+        threshold_webhook_disabled: number = "alert.threshold.webhook_disabled",
     }
     outbound: OutboundSection = "[outbound]" {
         allow: list = "outbound.allow",

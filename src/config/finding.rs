@@ -54,6 +54,15 @@ impl Finding {
         }
     }
 
+    /// Creates the finding that the webhook at `host` is called no more.
+    pub fn disabled_webhook(host: &str, why: &str) -> Self {
+        Self {
+            key: "webhook.url",
+            why: format!("the webhook at {host} is not called any more: {why}"),
+            fix: format!("mend the receiver, then run: portcullis webhook resume {host}"),
+        }
+    }
+
     /// Creates the finding that every request is forwarded by `proxy`, which is not trusted.
     pub fn forgotten_proxy(proxy: IpAddr) -> Self {
         Self {

@@ -3,6 +3,7 @@
 
 use super::key::Key;
 use super::sections::SECTIONS;
+use super::sections::webhook::COMMENTED;
 
 /// Returns every key, in the order of the file.
 pub fn all() -> impl Iterator<Item = &'static Key> {
@@ -26,5 +27,5 @@ pub fn commented() -> String {
         let value = if default.is_empty() { "\"\"" } else { default };
         out.push_str(&format!("#{last} = {value}\n"));
     }
-    out
+    out + COMMENTED
 }

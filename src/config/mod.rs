@@ -8,6 +8,7 @@ pub mod keys;
 mod origin;
 mod public_url;
 pub mod reader;
+mod repeated;
 mod secret_file;
 pub mod sections;
 
@@ -33,6 +34,7 @@ pub use finding::Finding;
 use sections::admin::Admin;
 use sections::alert::Alert;
 use sections::audit::Audit;
+use sections::events::Events;
 use sections::hook::Hook;
 use sections::http::Http;
 use sections::journal::Journal;
@@ -42,6 +44,7 @@ use sections::mail::Mail;
 use sections::password::Password;
 use sections::signup::Signup;
 use sections::token::Token;
+use sections::webhook;
 
 /// The configuration of one server: a field for each section. It holds no secrets, only the paths of files with
 /// secrets.
@@ -98,6 +101,12 @@ pub struct Config {
     /// `[audit]`.
     #[doc(hidden)]
     pub audit: Audit,
+    /// `[events]`.
+    #[doc(hidden)]
+    pub events: Events,
+    /// Every `[[webhook]]`.
+    #[doc(hidden)]
+    pub webhooks: Vec<webhook::Webhook>,
     /// `[log]`.
     #[doc(hidden)]
     pub log: Log,
@@ -150,9 +159,11 @@ impl Config {
             journal: Journal::read(reader),
             keys: Keys::read(reader, &data_dir),
             audit: Audit::read(reader, &data_dir),
+            events: Events::read(reader),
             log: Log::read(reader),
             alert: Alert::read(reader, &outbound),
             hook: Hook::read(reader, &outbound),
+            webhooks: webhook::read(reader, &outbound),
             outbound,
             data_dir,
             service_name,
@@ -169,6 +180,7 @@ impl Config {
         }
         files.extend(self.alert.hook.as_ref().map(|hook| ("alert.secret_file", &hook.secret_file)));
         files.extend(self.hook.secret().map(|file| ("hook.secret_file", file)));
+        files.extend(self.webhooks.iter().map(|webhook| ("webhook.secret_file", &webhook.secret_file)));
         files
     }
 
@@ -190,7 +202,7 @@ impl Config {
 impl Reader {
     /// Creates a reader that holds the defaults of every key.
     pub fn new() -> Self {
-        Self::over(sections::SECTIONS)
+        Self::over(sections::SECTIONS).repeating(webhook::SECTION, webhook::KEYS)
     }
 }
 

@@ -66,19 +66,32 @@ struct Placed {
 }
 
 /// The values of all sources by key, before the sections give them their types, and the mistakes so far.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     keys: KeyList,
     values: BTreeMap<&'static str, Placed>,
     files: Vec<String>,
     faults: Vec<ConfigFault>,
+    /// The section that a file may have several times, with its keys, and those that it has.
+    pub(super) repeatable: Option<(&'static str, KeyList)>,
+    pub(super) repeated: Vec<Self>,
+    /// The place of a value that is missing.
+    pub(super) begins: String,
 }
 
 /// The sources.
 impl Reader {
     /// Creates a reader of `keys` that holds their defaults.
     pub(super) fn over(keys: KeyList) -> Self {
-        let mut reader = Self { keys, values: BTreeMap::new(), files: Vec::new(), faults: Vec::new() };
+        let mut reader = Self {
+            keys,
+            values: BTreeMap::new(),
+            files: Vec::new(),
+            faults: Vec::new(),
+            repeatable: None,
+            repeated: Vec::new(),
+            begins: String::from("default"),
+        };
         for key in keys.iter().filter(|key| !key.default.is_empty()) {
             match DeValue::parse(key.default) {
                 Ok(value) => reader.set(key.name, value.get_ref(), String::from("default")),
@@ -106,6 +119,8 @@ impl Reader {
     /// Reads the text of a file. `path` is its name in messages.
     pub fn file(&mut self, path: &str, text: &str) {
         self.files.push(path.to_owned());
+        // As with every key, the last file counts.
+        self.repeated.clear();
         // A binary file, or one with the line ends of another system, is one mistake, not one for each character.
         let is_stray = |(at, c): &(usize, char)| match c {
             '\t' | '\n' => false,
@@ -125,7 +140,7 @@ impl Reader {
         self.table(path, text, "", table.get_ref());
     }
 
-    fn table(&mut self, path: &str, text: &str, section: &str, table: &DeTable<'_>) {
+    pub(super) fn table(&mut self, path: &str, text: &str, section: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let name = if section.is_empty() {
                 key.get_ref().to_string()
@@ -135,6 +150,7 @@ impl Reader {
             let place = format!("{path}:{}", line_of(text, key.span().start));
             let prefix = format!("{name}.");
             match value.get_ref() {
+                value if self.is_repeatable(&name) => self.repeat(path, text, value, place),
                 DeValue::Table(inner) if self.keys.iter().any(|key| key.name.starts_with(&prefix)) => {
                     self.table(path, text, &name, inner);
                 }
@@ -267,7 +283,7 @@ impl Reader {
             Some((value, place)) => format!("{key} = {value}  # {place}\n"),
             None => format!("# {key} is not set\n"),
         };
-        self.entries().map(line).collect()
+        self.entries().map(line).collect::<String>() + &self.show_repeated()
     }
 }
 
@@ -349,8 +365,7 @@ impl Reader {
 
     /// Adds a mistake in the value of the key `name`, at the place of that value.
     pub fn wrong(&mut self, name: &str, what: impl fmt::Display) {
-        let place =
-            self.values.get(name).map_or_else(|| String::from("default"), |placed| placed.place.clone());
+        let place = self.values.get(name).map_or_else(|| self.begins.clone(), |placed| placed.place.clone());
         self.fault(place, format!("`{name}` {what}"));
     }
 

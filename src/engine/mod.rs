@@ -12,6 +12,7 @@ pub mod partition;
 pub mod request_figures;
 pub mod services;
 pub mod start;
+pub mod webhook_status;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -28,6 +29,7 @@ use crate::engine::api_key_cache::ApiKeyCache;
 use crate::engine::credential_cache::CredentialCache;
 use crate::journal::append::handle::{Class, Handle};
 use crate::journal::archive;
+use crate::journal::event_log::EventLog;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
@@ -94,6 +96,8 @@ pub struct Engine {
     /// How far snapshots have come.
     pub(crate) saved: Mutex<Saved>,
     pub(crate) journal: Handle,
+    /// What happened to accounts and sessions, for other programs.
+    pub(crate) event_log: EventLog,
     /// The directory of the partition.
     pub(crate) storage: LocalStorage,
     calls: Arc<AtomicU64>,
@@ -229,6 +233,17 @@ impl Engine {
     pub(crate) fn back_up(&self, to: &std::path::Path) -> std::io::Result<RecoveryReport> {
         let to = LocalStorage::open(to)?;
         archive::back_up(&self.storage, &to, Sizes::PRODUCTION)
+    }
+
+    /// Returns the figures of the event log.
+    #[doc(hidden)]
+    pub fn event_stats(&self) -> crate::journal::event_log::Stats {
+        self.event_log.stats()
+    }
+
+    /// Returns a watch that changes when there is something new in the event log.
+    pub(crate) fn event_watch(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.event_log.watch()
     }
 
     /// Returns how many mailed links are being used.

@@ -13,6 +13,7 @@ use super::hooks::{HookDoor, HookFigures};
 use super::key_loading;
 use super::partition::{Partition, StartError, key_files, require_actix_system};
 use super::request_figures::RequestFigures;
+use super::webhook_status::WebhookStatus;
 use crate::audit::AuditLog;
 use crate::audit::ends::Place;
 use crate::audit::log::Options;
@@ -69,6 +70,8 @@ pub struct Services {
     pub revoked: Arc<Feed>,
     /// Places for open streams of the feed.
     pub(crate) feed_places: Arc<FeedPlaces>,
+    /// Places for requests that wait for events.
+    pub(crate) event_places: Arc<FeedPlaces>,
     pub(crate) throttle: Addr<Throttle>,
     /// Recent refusals of the throttle, readable without a message to it.
     pub(crate) refusal_cache: Arc<RefusalCache>,
@@ -102,6 +105,8 @@ pub struct Services {
     request_figures: OnceLock<RequestFigures>,
     /// The description of the HTTP interface, if anybody has asked for it.
     reference: OnceLock<Reference>,
+    /// How the webhooks stand, if any are called.
+    webhooks: OnceLock<Vec<Arc<WebhookStatus>>>,
 }
 
 /// The description of the HTTP interface, which is the same for as long as the process lives.
@@ -187,6 +192,7 @@ impl Services {
             key_files: Mutex::new(key_files),
             revoked: Arc::new(revoked),
             feed_places: Arc::default(),
+            event_places: Arc::default(),
             throttle: Throttle::start_in_arbiter(&owners.handle(), |_| throttle),
             refusal_cache,
             stuffing: StuffingActor::start_in_arbiter(&owners.handle(), |_| stuffing),
@@ -207,6 +213,7 @@ impl Services {
             log_figures: OnceLock::new(),
             request_figures: OnceLock::new(),
             reference: OnceLock::new(),
+            webhooks: OnceLock::new(),
             config,
         });
         Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))
@@ -271,6 +278,16 @@ impl Services {
         self.request_figures.get_or_init(create)
     }
 
+    /// Hands over how the webhooks stand. The first ones stay.
+    pub(crate) fn set_webhooks(&self, webhooks: Vec<Arc<WebhookStatus>>) {
+        let _ = self.webhooks.set(webhooks);
+    }
+
+    /// Returns how the webhooks stand that are called.
+    pub fn webhooks(&self) -> &[Arc<WebhookStatus>] {
+        self.webhooks.get().map_or(&[], Vec::as_slice)
+    }
+
     /// Returns the description of the HTTP interface, which `create` makes the first time.
     pub(crate) fn reference_or(&self, create: impl FnOnce() -> Reference) -> &Reference {
         self.reference.get_or_init(create)
@@ -288,7 +305,12 @@ impl Services {
         let pepper = unknown.map(Finding::missing_pepper);
         let key = self.changed_key().map(|what| Finding::changed_key(&what));
         let clock = self.clock.far_ahead().map(Finding::clock_ahead);
-        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).chain(clock).collect()
+        let webhooks = self.webhooks().iter().filter_map(|webhook| {
+            let why = webhook.state().disabled?;
+            Some(Finding::disabled_webhook(&webhook.host, &why))
+        });
+        let proxy = proxy.into_iter().map(Finding::forgotten_proxy);
+        proxy.chain(pepper).chain(key).chain(clock).chain(webhooks).collect()
     }
 
     /// Returns the check values of the signing keys that verify now.

@@ -15,12 +15,14 @@ use crate::audit::ends::Place;
 use crate::config::Config;
 use crate::journal::append::handle::{Class, Handle};
 use crate::journal::context::JournalContext;
+use crate::journal::event_log::{EventWriter, RunningWriter};
 use crate::journal::format::codec::Stored;
 use crate::journal::format::entry::Entry;
 use crate::journal::recovery::Journal;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::AccountV4;
+use crate::registry::event::EVENTS;
 use crate::registry::file_check::FileChecks;
 use crate::registry::file_check::actor::Remember;
 use crate::registry::record::Write;
@@ -50,6 +52,7 @@ pub enum OwnerThread {
 pub struct RunningEngine {
     journal: Journal,
     own_thread: Option<Arbiter>,
+    writer: RunningWriter,
     /// What recovery found.
     pub report: RecoveryReport,
 }
@@ -60,15 +63,17 @@ impl RunningEngine {
         self.journal.context()
     }
 
-    /// Stops in order: the owners' thread, then the journal with its mark of a clean stop.
+    /// Stops in order: the owners' thread, the journal with its mark of a clean stop, and the event log, which is then as far
+    /// as the journal.
     pub fn stop(self) {
         stop_thread(self.own_thread);
-        self.journal.close();
+        self.journal.close_and(|| self.writer.close());
     }
 
     /// Ends after a fault: entries that were appended are written, but no mark of a clean stop. The directory is free once this returns.
     pub fn abandon(self) {
         stop_thread(self.own_thread);
+        self.writer.abandon();
         self.journal.abandon();
     }
 }
@@ -113,6 +118,9 @@ impl Engine {
         let owners = own_thread.as_ref().map_or_else(|| services.owners.handle(), Arbiter::handle);
         let write_counts = Arc::new(WriteCounts::sharing(Arc::clone(&services.everything_changed)));
         let calls = Arc::new(AtomicU64::new(0));
+        let keep = services.config.events.fitted_to(&services.config.data_dir);
+        let (events, writer) = EventWriter::new(journal.context(), &handle, EVENTS, keep);
+        let writer = writer.run()?;
         let mut start = Start {
             owners: &owners,
             tables: Vec::new(),
@@ -123,6 +131,7 @@ impl Engine {
                 fail_stop: fail_stop.clone(),
                 write_counts: Arc::clone(&write_counts),
                 feed: Arc::clone(&services.revoked),
+                events: Some(events.clone()),
             },
         };
         let engine = Arc::new_cyclic(|itself| Self {
@@ -148,12 +157,13 @@ impl Engine {
             links: Mutex::default(),
             saved: Mutex::new(Saved { newest: report.newest, tail: report.tail, ..Saved::default() }),
             journal: handle,
+            event_log: events,
             storage,
             calls: Arc::clone(&calls),
             owners: owners.clone(),
             itself: Weak::clone(itself),
         });
-        Ok((engine, RunningEngine { journal, own_thread, report }))
+        Ok((engine, RunningEngine { journal, own_thread, writer, report }))
     }
 }
 

@@ -5,11 +5,13 @@
 ///
 /// `Message => Answer, Class, |state, message, now| decision;`
 ///
-/// `by(|message| class)` in place of the class computes it from the message. `after |state, message, answer, now| ()`
-/// at the end of a line notes in memory what needs no journal; it runs once the writes are applied.
+/// `by(|message| class)` in place of the class computes it from the message. `tell |message, answer| event` names an event
+/// that the answer shows and the writes do not, and `after |state, message, answer, now| ()` notes in memory what needs no
+/// journal; it runs once the writes are applied.
 macro_rules! handles {
     ($state:ty {
-        $($message:ty => $verdict:ty, $class:ident $(($class_of:expr))?, $decide:expr $(, after $note:expr)?;)*
+        $($message:ty => $verdict:ty, $class:ident $(($class_of:expr))?, $decide:expr
+            $(, tell $tell:expr)? $(, after $note:expr)?;)*
     }) => {
         $(
             impl actix::Message for $message {
@@ -21,7 +23,7 @@ macro_rules! handles {
                     let decide: fn(&$state, $message, $crate::system::clock::Timestamp) -> _ = $decide;
                     let class = $crate::registry::handles!(@class $class, message, $message $(, $class_of)?);
                     actix::MessageResult($crate::registry::handles!(
-                        @decide self, class, decide, message, $state, $message, $verdict $(, $note)?
+                        @decide self, class, decide, message, $state, $message, $verdict $(, tell $tell)? $(, after $note)?
                     ))
                 }
             }
@@ -38,13 +40,24 @@ macro_rules! handles {
         $owner.decide($class, |state, now| $decide(state, $message, now))
     };
     (
-        @decide $owner:ident, $class:ident, $decide:ident, $message:ident, $state:ty, $type:ty, $verdict:ty, $note:expr
+        @decide $owner:ident, $class:ident, $decide:ident, $message:ident, $state:ty, $type:ty, $verdict:ty,
+        after $note:expr
+    ) => {
+        $crate::registry::handles!(
+            @decide $owner, $class, $decide, $message, $state, $type, $verdict, tell |_, _| None, after $note
+        )
+    };
+    (
+        @decide $owner:ident, $class:ident, $decide:ident, $message:ident, $state:ty, $type:ty, $verdict:ty, tell $tell:expr,
+        after $note:expr
     ) => {{
+        let tell: fn(&$type, &$verdict) -> Option<$crate::registry::event::Told> = $tell;
         let note: fn(&mut $state, &$type, &$verdict, $crate::system::clock::Timestamp) = $note;
         let noted = $message.clone();
-        $owner.decide_and(
+        $owner.decide_and_tell(
             $class,
             |state, now| $decide(state, $message, now),
+            |verdict| tell(&noted, verdict),
             |state, verdict, now| note(state, &noted, verdict, now),
         )
     }};
@@ -82,7 +95,7 @@ macro_rules! reads {
 macro_rules! registry {
     (
         $state:ty, $record:ty, $name:literal
-        $(, revokes $revoked:expr)? $(, pauses $paused:expr)? $(, overdue $overdue:expr)?
+        $(, revokes $revoked:expr)? $(, tells $told:expr)? $(, pauses $paused:expr)? $(, overdue $overdue:expr)?
     ) => {
         impl $crate::registry::Registry for $state {
             type Record = $record;
@@ -105,6 +118,14 @@ macro_rules! registry {
                     write: &$crate::registry::record::Write<$record>,
                 ) -> Option<$crate::registry::Revocation> {
                     $revoked(self, write)
+                }
+            )?
+            $(
+                fn events_of(
+                    &self,
+                    writes: &[$crate::registry::record::Write<$record>],
+                ) -> Vec<$crate::registry::event::Told> {
+                    $told(self, writes)
                 }
             )?
             $(

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod api_key;
 pub mod buckets;
+pub mod event;
 pub mod file_check;
 pub(crate) mod index;
 pub mod lockout;
@@ -27,11 +28,13 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
 use crate::journal::append::handle::{Class, Handle, NoRoom, Sealed};
+use crate::journal::event_log::EventLog;
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::codec::{self, Stored};
 use crate::journal::format::entry::{Change, Entry};
 use crate::journal::snapshot::Records;
 use crate::registry::buckets::Buckets;
+use crate::registry::event::{EVENTS, Told};
 use crate::registry::record::{Decision, Record, Write};
 use crate::registry::write_counts::WriteCounts;
 use crate::system::clock::{Clock, Timestamp};
@@ -62,6 +65,10 @@ pub trait Registry: Send + Unpin + 'static {
     /// Returns what a write revokes that resource servers may still accept. Called before it is applied.
     fn revoked_by(&self, _: &Write<Self::Record>) -> Option<Revocation> {
         None
+    }
+    /// Returns the events that writes of one decision make true, in their order. Called before these are applied.
+    fn events_of(&self, _writes: &[Write<Self::Record>]) -> Vec<Told> {
+        Vec::new()
     }
     /// Returns the writes that time alone demands at `now`, as many as one entry holds: a part of a record that must not
     /// stay, where a sweep removes whole records alone.
@@ -123,6 +130,8 @@ pub struct OwnerContext {
     /// Tells resource servers of every session that ends. They may learn of it before it is durable: if a crash undoes
     /// the end, they refuse the session's tokens all the same.
     pub feed: Arc<Feed>,
+    /// Takes the events of every entry. `None`: entries carry none.
+    pub events: Option<EventLog>,
 }
 
 /// The actor around a [`Registry`].
@@ -213,6 +222,17 @@ impl<S: Registry> Owner<S> {
         decide: impl FnOnce(&S, Timestamp) -> Decision<S::Record, V>,
         note: impl FnOnce(&mut S, &V, Timestamp),
     ) -> Answer<V> {
+        self.decide_and_tell(class, decide, |_| None, note)
+    }
+
+    /// Does what [`Owner::decide_and`] does. `tell` returns an event that the verdict shows and the writes do not.
+    pub fn decide_and_tell<V>(
+        &mut self,
+        class: Class,
+        decide: impl FnOnce(&S, Timestamp) -> Decision<S::Record, V>,
+        tell: impl FnOnce(&V) -> Option<Told>,
+        note: impl FnOnce(&mut S, &V, Timestamp),
+    ) -> Answer<V> {
         let Self { state, context, seq, pending_writes, .. } = self;
         context.fail_stop.guard(S::NAME, || {
             let now = context.clock.now();
@@ -223,8 +243,14 @@ impl<S: Registry> Owner<S> {
             let is_unsealed = writes.is_empty() && seeded(Bug::RefusalNotSealed);
             if !writes.is_empty() {
                 let changes: Result<Vec<Change>, _> = writes.iter().map(Write::to_change).collect();
-                let changes =
+                let mut changes =
                     changes.unwrap_or_else(|error| panic!("a write that cannot be stored: {error}"));
+                let told = context.events.as_ref().map(|log| {
+                    let told = state.events_of(&writes).into_iter().chain(tell(&verdict));
+                    let told: Vec<Change> = told.map(|told| told.to_change(now)).collect();
+                    changes.extend_from_slice(&told);
+                    (log, told.into_iter().filter(|change| change.table == EVENTS).collect::<Vec<_>>())
+                });
                 let entry = Entry::encode(&changes)
                     .unwrap_or_else(|error| panic!("writes that make no entry: {error}"));
                 if seeded(Bug::ApplyBeforeReserve) {
@@ -233,7 +259,10 @@ impl<S: Registry> Owner<S> {
                     }
                 }
                 let permit = context.journal.reserve(entry.as_bytes().len(), class)?;
-                *seq = context.journal.append(permit, &entry);
+                *seq = context.journal.append_and(permit, &entry, |seq| match told {
+                    Some((log, told)) if !told.is_empty() => log.push(seq, told),
+                    _ => {}
+                });
                 for write in writes {
                     let key = write.key();
                     let revoked = state.revoked_by(&write);
@@ -413,6 +442,7 @@ mod tests {
             fail_stop: FailStop::new(|why| panic!("{why}")),
             write_counts: Arc::default(),
             feed: Arc::new(Feed::new(1, day)),
+            events: None,
         };
         let limits = Limits { grace: Duration::from_secs(10), idle: day, absolute: day, remember_ended: day };
         (clock, journal, Owner::new(Families::new(limits), context))

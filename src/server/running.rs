@@ -53,7 +53,7 @@ pub(super) fn start_with(
     let (engine, ..) = &first;
     engine.services.audit.log.note_start(&engine.clock);
     engine.services.audit.log.check_in_background();
-    run(first, transport, hooks)
+    run(first, transport, hooks, true)
 }
 
 /// Does what [`start`] does for one command on the directory of a stopped server: mails wait, and no line of the log of
@@ -63,15 +63,17 @@ pub fn start_for_command(
     clock: Clock,
     fail_stop: &FailStop,
 ) -> Result<(Arc<Engine>, Running), StartError> {
-    run(start_first(config, clock, false, fail_stop)?, None, None)
+    run(start_first(config, clock, false, fail_stop)?, None, None, false)
 }
 
 fn run(
     (engine, running_engine, running_services): (Arc<Engine>, RunningEngine, RunningServices),
     transport: Option<Transport>,
     hooks: Option<SetHooks>,
+    calls_webhooks: bool,
 ) -> Result<(Arc<Engine>, Running), StartError> {
-    match Background::start(&engine, running_engine.journal_context().clone(), transport, hooks) {
+    let context = running_engine.journal_context().clone();
+    match Background::start(&engine, context, transport, hooks, calls_webhooks) {
         Ok(background) => {
             Ok((engine, Running { engine: running_engine, services: running_services, background }))
         }

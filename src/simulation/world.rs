@@ -104,6 +104,7 @@ impl World {
             fail_stop: FailStop::new(|why| panic!("{why}")),
             write_counts: Arc::default(),
             feed: Arc::new(Feed::new(journal.context().epoch, day)),
+            events: None,
         };
         Ok(Self {
             journal,

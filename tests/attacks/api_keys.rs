@@ -11,10 +11,11 @@ use crate::support::{Answer, PASSWORD, START, TestServer, send, wait_until};
 
 const DAY: Duration = Duration::from_hours(24);
 
-const SCOPES: [&str; 5] = ["introspect", "revocations", "metrics", "admin:read", "admin:write"];
+const SCOPES: [&str; 6] =
+    ["introspect", "revocations", "metrics", "admin:read", "admin:write", "events:read"];
 
 /// Every endpoint that a credential opens, with the scope that opens it to a service; none does for people's own.
-const ENDPOINTS: [(&str, &str, Option<&str>); 41] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 43] = [
     ("POST", "/v1/introspect", Some("introspect")),
     ("GET", "/v1/revocations", Some("revocations")),
     ("GET", "/metrics", Some("metrics")),
@@ -29,6 +30,8 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 41] = [
     ("POST", "/v1/admin/invitations", Some("admin:write")),
     ("DELETE", "/v1/admin/invitations/none", Some("admin:write")),
     ("GET", "/v1/admin/audit", Some("admin:read")),
+    ("GET", "/v1/admin/events", Some("events:read")),
+    ("GET", "/v1/admin/events?after=x&wait=0", Some("events:read")),
     ("POST", "/v1/admin/keys/rotate", Some("admin:write")),
     ("POST", "/v1/admin/keys/none/retire", Some("admin:write")),
     ("DELETE", "/v1/admin/users/00000000000000000000000000000000", Some("admin:write")),

@@ -151,7 +151,8 @@ impl Rule {
     }
 
     fn finish(&mut self, attempt: Attempt, outcome: AttemptOutcome, device: Option<UsedDevice>) {
-        let decision = self.names.finish(&Finish { attempt, outcome, device, in_flight: 0 }, self.now);
+        let decision =
+            self.names.finish(&Finish { attempt, outcome, device, in_flight: 0, account: None }, self.now);
         if matches!(outcome, AttemptOutcome::Failed { .. }) {
             self.names.note_failure(&attempt, self.now);
         }

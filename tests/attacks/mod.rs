@@ -12,6 +12,7 @@ mod credentials;
 mod csrf;
 mod disk_filling;
 mod enumeration;
+mod event_log;
 mod gate;
 mod guessing;
 mod hang_ups;

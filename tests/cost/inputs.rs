@@ -49,6 +49,7 @@ type Fields = (&'static str, &'static str, Sender, &'static [(&'static str, Kind
 pub const FIELDS: &[Fields] = &[
     ("POST", "/v1/signup", Stranger, &[("email", Email), ("password", Password), ("name", Text)]),
     ("POST", "/v1/login", Stranger, &[("email", Email), ("password", Password)]),
+    ("GET", "/v1/admin/events", Admin, &[("after", Text), ("types", Text)]),
     ("POST", "/v1/reauthenticate", User, &[("password", Password)]),
     ("POST", "/v1/refresh", Stranger, &[("refresh_token", Token)]),
     ("POST", "/v1/logout", Stranger, &[("refresh_token", Token)]),

@@ -7,6 +7,7 @@ use portcullis::registry::account::record::{
     AccountV1, AccountV2, AccountV3, FormerAddressV1, FormerAddressV2, ReplacedPasswordV1,
 };
 use portcullis::registry::account::{AccountExtraV1, AccountV4, Status};
+use portcullis::registry::event::{Credential, EndReason, EventV1, Metadata, What};
 use portcullis::registry::file_check::{CheckedFile, FileCheckV1};
 use portcullis::registry::lockout::record::{DeviceGuessV1, DeviceV1, DeviceV2, NoticeV1, SessionFailuresV1};
 use portcullis::registry::lockout::{CountV1, CountV2};
@@ -610,4 +611,40 @@ fn an_api_key_keeps_its_bytes() {
         made_by: "operator".into(),
     };
     check_bytes("v1/api_key", &key);
+}
+
+/// Events of every kind that came with the first form of their table.
+#[test]
+fn an_event_keeps_its_bytes() {
+    let session = [31; 16];
+    let credential = Credential::Cookie;
+    let all = [
+        What::Created {
+            email: "ada@example.org".into(),
+            name: Some("Ada".into()),
+            roles: vec!["admin".into()],
+        },
+        What::Verified,
+        What::EmailChanged { email: "ada@example.net".into() },
+        What::NameChanged { name: None },
+        What::RolesChanged { roles: Vec::new() },
+        What::Disabled,
+        What::Enabled,
+        What::Deleted,
+        What::PasswordChanged,
+        What::MetadataChanged(Metadata(5)),
+        What::SessionOpened { session, credential },
+        What::SessionEnded { session, credential: Credential::Tokens, reason: Some(EndReason::Replaced) },
+        What::LockoutStarted { until_ms: 1_800_000_060_000 },
+        What::LockoutOfNobody { until_ms: 1_800_000_060_000 },
+        What::RefreshReused { session },
+    ];
+    let lines = all.map(|what| line(&EventV1 { about: [1; 16], at_ms: 1_800_000_000_014, what }));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v2/event.txt");
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        golden.lines().collect::<Vec<_>>(),
+        lines,
+        "{path} is never edited: make a new schema and an upcast"
+    );
 }

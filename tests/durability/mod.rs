@@ -2,6 +2,7 @@
 
 mod clock;
 mod crash;
+mod events;
 mod faults;
 mod golden;
 mod places;

@@ -2,6 +2,7 @@
 //! and its mails sent, on every runtime.
 
 mod accounts;
+mod events;
 mod guards;
 mod hooks;
 mod mails;

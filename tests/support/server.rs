@@ -287,6 +287,12 @@ pub async fn send(request: RequestBuilder) -> Answer {
 
 /// Steps of stories.
 impl TestServer {
+    /// Says whether the events of all that was answered so far can be read.
+    pub fn has_told_everything(&self) -> bool {
+        let engine = self.engine.upgrade().unwrap();
+        engine.event_stats().covered >= engine.journal_stats().assigned
+    }
+
     /// Signs up `email` with [`PASSWORD`] and confirms the address.
     pub async fn account(&self, email: &str) {
         let half = self.sign_up(email, PASSWORD).await;

@@ -2,6 +2,7 @@
 
 pub(super) mod alert;
 pub(super) mod mail;
+pub(super) mod webhook;
 
 use super::Failure;
 

@@ -33,6 +33,7 @@ fn parts(config: &Config) -> Vec<Part> {
         part(data, &is_of_data),
         part(&data.join("journal"), &ends_with(&[".log", ".tmp"])),
         part(&data.join("snapshot"), &ends_with(&[".snap"])),
+        part(&data.join("events"), &ends_with(&[".log", ".json"])),
         part(&data.join("quarantine"), &|_| false),
         part(&data.join("outbox"), &|_| false),
         part(&config.keys.dir, &ends_with(&[".key", ".from", ".used"])),

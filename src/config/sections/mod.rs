@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod alert;
 pub mod audit;
+pub mod events;
 pub mod hook;
 pub mod http;
 pub mod journal;
@@ -22,6 +23,7 @@ pub mod signup;
 pub mod throttle;
 pub mod token;
 pub mod top_level;
+pub mod webhook;
 
 use super::key::KeyList;
 
@@ -43,6 +45,7 @@ pub(super) const SECTIONS: KeyList = KeyList(&[
     journal::KEYS,
     keys::KEYS,
     audit::KEYS,
+    events::KEYS,
     log::KEYS,
     alert::KEYS,
     hook::KEYS,

@@ -4,6 +4,7 @@ pub(in crate::flow) mod accounts;
 mod address;
 mod details;
 mod difference;
+pub mod events;
 mod facade;
 mod hash;
 pub mod invitations;

@@ -267,7 +267,8 @@ impl Presented {
         let checked = begun.then(async |begun| {
             let verified = self.compare(engine, begun.place, phcs, hung_up).await;
             let in_flight = u32::try_from(turn.others().1).unwrap_or(u32::MAX);
-            let finish = |outcome| Finish { attempt: begun.attempt, outcome, device: None, in_flight };
+            let finish =
+                |outcome| Finish { attempt: begun.attempt, outcome, device: None, in_flight, account: None };
             match verified {
                 Ok(Compared::Right) => {
                     let settled = engine.lockout.ask_sealed(finish(AttemptOutcome::Succeeded)).await?;
@@ -420,7 +421,8 @@ impl Presented {
     ) -> Result<Sealed<Checked>, FlowError> {
         let attempt = begun.attempt;
         let in_flight = u32::try_from(turn.others().1).unwrap_or(u32::MAX);
-        let finish = |outcome, device| Finish { attempt, outcome, device, in_flight };
+        let named = account.as_ref().map(|account| account.id.to_bytes());
+        let finish = |outcome, device| Finish { attempt, outcome, device, in_flight, account: named };
         let verified = match verified {
             Ok(verified) => verified,
             Err(unverified) => {

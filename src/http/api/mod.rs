@@ -4,6 +4,7 @@ mod admin;
 mod caller;
 mod devices;
 mod email;
+mod event_stream;
 mod introspect;
 mod invitation;
 mod log_in;

@@ -1,12 +1,7 @@
 //! `/v1/revocations`: the feed of ended sessions, for resource servers: by long poll, or as server-sent events.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -17,6 +12,7 @@ use crate::flow::client::Client;
 use crate::flow::keys::caller::Caller;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::{CalledBy, Standing};
+use crate::http::api::event_stream::answer;
 use crate::http::endpoint::Eng;
 use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;
@@ -164,25 +160,5 @@ fn stream(engine: Eng, mut since: u64, standing: Standing, place: FeedPlace) -> 
             }
         }
     });
-    // Proxies that collect an answer before they pass it on, as nginx does, must not: an event would wait for the next.
-    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
-    HttpResponse::Ok().content_type("text/event-stream").insert_header(unbuffered).body(Events(body))
-}
-
-/// The body of an event stream.
-struct Events(mpsc::Receiver<web::Bytes>);
-
-impl MessageBody for Events {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<web::Bytes, Infallible>>> {
-        self.get_mut().0.poll_recv(context).map(|event| event.map(Ok))
-    }
+    answer(body)
 }

@@ -254,7 +254,16 @@ impl Handle {
     ///
     /// # Panics
     /// The entry is longer than its permit allows: a mistake of the owner, which must then not go on.
-    pub fn append(&self, mut permit: Permit, entry: &EncodedEntry) -> u64 {
+    pub fn append(&self, permit: Permit, entry: &EncodedEntry) -> u64 {
+        self.append_and(permit, entry, |_| ())
+    }
+
+    /// Does what [`Handle::append`] does, and calls `note` with the sequence before the entry can become durable. `note`
+    /// runs under the lock of the journal, so it may only count and copy.
+    ///
+    /// # Panics
+    /// As [`Handle::append`].
+    pub fn append_and(&self, mut permit: Permit, entry: &EncodedEntry, note: impl FnOnce(u64)) -> u64 {
         let bytes = entry.as_bytes();
         let needed = frame::padded(bytes.len() + 16, self.shared.sizes.align) as u64;
         assert!(needed <= permit.charge, "an entry of {} bytes is longer than its permit", bytes.len());
@@ -266,7 +275,9 @@ impl Handle {
         }
         core.ends.push((end, permit.charge));
         permit.charge = 0;
-        core.assigned()
+        let seq = core.assigned();
+        note(seq);
+        seq
     }
 
     /// Returns the highest sequence handed out.

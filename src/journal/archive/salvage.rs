@@ -6,7 +6,7 @@ use std::io;
 use super::records::Records;
 use super::restore::{Destination, Origin, Restored, begin_anew};
 use crate::journal::context::salt_tag;
-use crate::journal::format::entry::{Change, Entries};
+use crate::journal::format::entry::{Change, Entries, STATELESS};
 use crate::journal::format::frame::{self, Seen};
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
 use crate::journal::format::identity_file::{Identity, IdentityFile};
@@ -84,7 +84,7 @@ pub fn salvage(from: &dyn Storage, to: Destination<'_>) -> Result<Salvaged, Refu
             lost.push((reached + 1, seq - 1));
         }
         reached = *seq;
-        for Change { table, schema, key, value } in changes {
+        for Change { table, schema, key, value } in changes.iter().filter(|change| change.table < STATELESS) {
             // No rule to break here, so this cannot fail: the registries judge the records at the next start.
             let _ = records.apply(*table, *schema, key, value.as_deref());
         }

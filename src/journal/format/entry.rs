@@ -10,6 +10,10 @@ const WRITE_HEADER: usize = 12;
 const SET: u8 = 1;
 const REMOVED: u8 = 2;
 
+/// The first of the tables that hold no state. Their changes are events, which recovery, snapshots and their proof pass over;
+/// the [event log](crate::journal::event_log) keeps them.
+pub const STATELESS: u16 = 0x8000;
+
 /// One total write: the new value of a record, or its removal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {

@@ -58,10 +58,16 @@ pub struct Journal {
 
 impl Journal {
     /// Writes what waits, marks a clean stop and ends the writer's thread. Nothing can be appended any more.
-    pub fn close(mut self) {
+    pub fn close(self) {
+        self.close_and(|| ());
+    }
+
+    /// Does what [`Journal::close`] does, and then `last`, while the directory is still locked.
+    pub fn close_and(mut self, last: impl FnOnce()) {
         if let Some(writer) = self.writer.take() {
             writer.close();
         }
+        last();
     }
 
     /// Ends without the mark of a clean stop, after a fault of the engine. Entries that were appended are still written.

@@ -9,7 +9,7 @@ use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 use crate::value::search::Search;
 
-registry!(Accounts, AccountV4, "account", revokes Accounts::revoked_by, overdue Accounts::overdue);
+registry!(Accounts, AccountV4, "account", revokes Accounts::revoked_by, tells Accounts::events_of, overdue Accounts::overdue);
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]

@@ -36,6 +36,7 @@ mod extra;
 pub mod record;
 pub mod state;
 pub mod stored_costs;
+mod told;
 
 pub use command::{Altered, Change, FormerChange, Holder, Origin, Refusal, SignUp, SignedUp};
 pub use extra::ExtraChange;

@@ -19,12 +19,20 @@ pub enum Scope {
     AdminRead,
     /// Change accounts and keys, as an administrator.
     AdminWrite,
+    /// Read events of accounts and sessions.
+    EventsRead,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 5] =
-        [Self::Introspect, Self::Revocations, Self::Metrics, Self::AdminRead, Self::AdminWrite];
+    pub const ALL: [Self; 6] = [
+        Self::Introspect,
+        Self::Revocations,
+        Self::Metrics,
+        Self::AdminRead,
+        Self::AdminWrite,
+        Self::EventsRead,
+    ];
 
     /// Returns the name of the scope in the API.
     pub const fn name(self) -> &'static str {
@@ -34,6 +42,7 @@ impl Scope {
             Self::Metrics => "metrics",
             Self::AdminRead => "admin:read",
             Self::AdminWrite => "admin:write",
+            Self::EventsRead => "events:read",
         }
     }
 

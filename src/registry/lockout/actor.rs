@@ -45,6 +45,7 @@ pub struct StateOf {
 handles!(Lockouts {
     Begin => Result<Attempt, Refused>, Lockout, |lockouts, begin, now| lockouts.begin(&begin, now);
     Finish => Settled, Essential, |lockouts, finish, now| lockouts.finish(&finish, now),
+        tell |finish, settled| settled.lock_began.then(|| finish.told(settled)),
         after |lockouts, finish, _, now| {
             if matches!(finish.outcome, AttemptOutcome::Failed { .. }) {
                 lockouts.note_failure(&finish.attempt, now);

@@ -8,6 +8,7 @@ use super::record::{CountV2, DAY, DeviceV2, FAMILY_BYTES_MAX};
 use super::repeats::Repeats;
 use crate::journal::format::buckets::BUCKETS;
 use crate::registry::buckets::Buckets;
+use crate::registry::event::{Told, What};
 use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
@@ -160,6 +161,19 @@ pub struct Finish {
     pub device: Option<UsedDevice>,
     /// How many other attempts of the same device or session are in flight. They are no failures yet.
     pub in_flight: u32,
+    /// The account that has the name, if there is one.
+    pub account: Option<[u8; 16]>,
+}
+
+impl Finish {
+    /// Returns the event that a lock began. One of a name without an account takes the same bytes of the journal.
+    pub(super) fn told(&self, settled: &Settled) -> Told {
+        let until_ms = settled.locked_until_ms;
+        match self.account {
+            Some(account) => Told::new(account, What::LockoutStarted { until_ms }),
+            None => Told::new(self.attempt.name.0, What::LockoutOfNobody { until_ms }),
+        }
+    }
 }
 
 /// The consequences of a settled attempt.
@@ -167,6 +181,8 @@ pub struct Finish {
 pub struct Settled {
     /// Whether a lock began with it.
     pub lock_began: bool,
+    /// When that lock ends, in milliseconds since 1970.
+    pub locked_until_ms: u64,
     /// Whether the owner of the account is to be notified by mail, if there is one.
     pub mail_owner: bool,
     /// Whether the device or session it came from is known no longer.
@@ -365,6 +381,7 @@ impl Lockouts {
         }
         if attempt.began_lock && count.era == attempt.era {
             settled.lock_began = true;
+            settled.locked_until_ms = count.locked_until_ms;
             if now.since(Timestamp(count.mail_day_ms)) >= DAY {
                 count.mail_day_ms = now.as_millis();
                 count.mails = 0;

@@ -8,7 +8,10 @@ use crate::registry::record::LastUse;
 use crate::registry::{handles, reads, registry};
 use crate::value::id::{AccountId, FamilyId};
 
-registry!(Families, FamilyV3, "refresh", revokes Families::revoked_by, pauses Families::note_pause);
+registry!(
+    Families, FamilyV3, "refresh",
+    revokes Families::revoked_by, tells Families::events_of, pauses Families::note_pause
+);
 
 /// Reads a family, if it is alive.
 #[derive(Clone, Copy, Debug)]

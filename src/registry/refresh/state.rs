@@ -1,6 +1,7 @@
 //! The whole rule of refresh-token families. Knows no actor, file, clock or randomness.
 
 mod presented;
+mod told;
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use crate::registry::record::LastUse;
 use crate::registry::{Answer, Owner, handles, reads, registry};
 use crate::value::id::{AccountId, SessionId};
 
-registry!(Sessions, SessionV2, "session", revokes Sessions::revoked_by);
+registry!(Sessions, SessionV2, "session", revokes Sessions::revoked_by, tells Sessions::events_of);
 
 /// Reads a session, if it is alive.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::record::SessionV2;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
+use crate::registry::event::{Credential, EndReason, Told, What};
 use crate::registry::index::ByAccount;
 use crate::registry::record::{self, AAL1, BY_PASSWORD, ENDED_AT_ONCE, EXAMINED_AT_ONCE, LastUse, Write};
 use crate::system::clock::Timestamp;
@@ -304,6 +305,26 @@ impl Sessions {
 }
 
 impl Sessions {
+    /// Returns the events that the writes of one decision make true. A session that ends with the opening of another one was
+    /// replaced; for any other end the state has no reason.
+    pub(super) fn events_of(&self, writes: &[Write<SessionV2>]) -> Vec<Told> {
+        let credential = Credential::Cookie;
+        let opens = |write: &Write<SessionV2>| match write {
+            Write::Put(session) => self.by_id.get(&session.id).is_none(),
+            Write::Remove(_) => false,
+        };
+        let reason = writes.iter().any(opens).then_some(EndReason::Replaced);
+        let event = |write: &Write<SessionV2>| match write {
+            Write::Put(session) => opens(write)
+                .then(|| Told::new(session.account, What::SessionOpened { session: session.id, credential })),
+            Write::Remove(id) => {
+                let account = self.by_id.get(id)?.account;
+                Some(Told::new(account, What::SessionEnded { session: *id, credential, reason }))
+            }
+        };
+        writes.iter().filter_map(event).collect()
+    }
+
     /// Returns the session that a write ends, if it ends one.
     pub(super) fn revoked_by(&self, write: &Write<SessionV2>) -> Option<Revocation> {
         match write {

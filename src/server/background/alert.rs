@@ -171,6 +171,9 @@ pub fn advice(event: &str) -> &'static str {
             "A hook gave no answer, or none that counts: see the log for why; until it is mended, who signs up or logs in is \
              refused or let in, as hook.on_error says."
         }
+        "webhook.disabled" => {
+            "A program is not told of events any more: mend it, then run `portcullis webhook resume`, which goes on where it was."
+        }
         STORAGE_FULL => {
             "Requests are refused: make room on the disk of data_dir; `portcullis doctor` says how much."
         }

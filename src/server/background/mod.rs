@@ -1,5 +1,5 @@
 //! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, looking
-//! after keys, raising alerts, asking hooks. Each has
+//! after keys, raising alerts, asking hooks, telling other programs of events. Each has
 //! a thread of its own, so that its file access delays no actor.
 
 pub mod alert;
@@ -12,6 +12,8 @@ mod storage_watch;
 mod task;
 #[cfg(feature = "alert")]
 pub mod webhook;
+#[cfg(feature = "outbound")]
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,12 +32,13 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts the threads. Without a transport, mails stay in the outbox until the embedding program drains it.
+    /// Starts the threads; `calls_webhooks` is false for a single command. Without a transport, mails stay in the outbox until the embedding program drains it.
     pub fn start(
         engine: &Arc<Engine>,
         context: JournalContext,
         transport: Option<Transport>,
         hooks: Option<SetHooks>,
+        calls_webhooks: bool,
     ) -> std::io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
         let saver = Saver::new(context.clone());
@@ -65,6 +68,14 @@ impl Background {
             })?);
             engine.services.set_hooks(door);
         }
+        #[cfg(feature = "outbound")]
+        if calls_webhooks && !engine.services.config.webhooks.is_empty() {
+            threads.push(start_thread("webhooks", engine, &ending, move |engine, ending| async move {
+                webhooks::run(engine, ending).await;
+            })?);
+        }
+        #[cfg(not(feature = "outbound"))]
+        let _ = calls_webhooks;
         Ok(Self { ending, threads })
     }
 

@@ -18,6 +18,9 @@ use crate::registry::tables::kept;
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, BackgroundPolicy};
 
+/// How long a snapshot waits for the event log. A disk on which that cannot be written must not fill with segments.
+const EVENTS_WAIT: Duration = Duration::from_secs(30);
+
 /// Takes snapshots when they are due, and a last one when `ending` is set.
 pub(super) async fn run(engine: &Engine, context: &JournalContext, ending: &Arc<AtomicBool>) {
     if let Err(error) = scheduling::background(BackgroundPolicy::Nice) {
@@ -114,6 +117,12 @@ async fn take_snapshot(
     let finished = run.finish()?;
     let end = finished.end_seq();
     engine.journal.wait(end).await?;
+    // Naming it deletes segments, from which the event log would be completed after a crash.
+    if !engine.event_log.settle(end, EVENTS_WAIT).await {
+        tracing::error!(
+            "the log of events cannot be written: events may be lost, so that the journal keeps its room"
+        );
+    }
     let bytes = finished.name(&kept)?;
     tracing::info!(bytes, end, "snapshot taken");
     Ok(bytes)

@@ -6,3 +6,4 @@ mod invitation;
 mod keys;
 pub mod operation;
 pub mod socket;
+mod webhooks;

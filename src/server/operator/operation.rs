@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::keys::or_missing;
-use super::{acknowledge, backup, invitation, keys};
+use super::{acknowledge, backup, invitation, keys, webhooks};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::account::carried::Carried;
@@ -161,6 +161,12 @@ pub enum Operation {
         account: Option<String>,
     },
     AuditAcknowledge,
+    WebhookList,
+    WebhookResume {
+        /// Host and port; all of them if there is none.
+        #[serde(default)]
+        host: Option<String>,
+    },
     /// Lists faults of the settings that only a running server can find.
     Findings,
 }
@@ -273,6 +279,8 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             audit_tail(engine, operator, limit, event, account).await
         }
         Operation::AuditAcknowledge => acknowledge::acknowledge(engine, operator).await,
+        Operation::WebhookList => Ok(webhooks::list(engine)),
+        Operation::WebhookResume { host } => webhooks::resume(engine, operator, host.as_deref()).await,
         Operation::Findings => Ok(findings(engine).await),
     }
 }

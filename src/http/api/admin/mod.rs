@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod events;
 mod invitations;
 mod keys;
 mod shown;
@@ -9,5 +10,11 @@ mod users;
 
 use crate::http::routes::Endpoint;
 
-pub(super) const ENDPOINTS: [&[Endpoint]; 5] =
-    [users::ENDPOINTS, invitations::ENDPOINTS, keys::ENDPOINTS, api_keys::ENDPOINTS, audit::ENDPOINTS];
+pub(super) const ENDPOINTS: [&[Endpoint]; 6] = [
+    users::ENDPOINTS,
+    invitations::ENDPOINTS,
+    keys::ENDPOINTS,
+    api_keys::ENDPOINTS,
+    audit::ENDPOINTS,
+    events::ENDPOINTS,
+];

@@ -25,6 +25,8 @@ pub(super) enum ScopeName {
     AdminRead,
     #[schema(rename = "admin:write")]
     AdminWrite,
+    #[schema(rename = "events:read")]
+    EventsRead,
 }
 
 /// A kind of key that can be rotated.

@@ -9,10 +9,12 @@ use prometheus_client::metrics::MetricType;
 use super::exposition::{Figure, Labels, Value};
 use crate::engine::Engine;
 use crate::engine::request_figures::{BOUNDS_SECS, OTHER, RequestFigures};
+use crate::engine::webhook_status::WebhookState;
 use crate::password::Lane;
 use crate::registry::outbox::actor::Waiting;
 use crate::registry::{stuffing, throttle};
 use crate::storage::write_mode::WriteMode;
+use crate::system::clock::Timestamp;
 
 /// The figures that were collected so far.
 #[derive(Default)]
@@ -65,6 +67,7 @@ pub(super) async fn collect(engine: &Engine) -> Vec<Figure> {
     );
     of_tables(engine, &mut figures).await;
     of_journal(engine, &mut figures);
+    of_events(engine, &mut figures);
     of_defences(engine, &mut figures).await;
     of_hashing(engine, &mut figures);
     of_mails_and_logs(engine, &mut figures).await;
@@ -124,6 +127,54 @@ async fn of_tables(engine: &Engine, figures: &mut Figures) {
     figures.gauge("portcullis_sessions", "Sessions by cookie that are kept.", sessions);
     let families = records(engine.refresh.records().await);
     figures.gauge("portcullis_families", "Families of refresh tokens that are kept.", families);
+}
+
+fn of_events(engine: &Engine, figures: &mut Figures) {
+    let log = engine.event_log.stats();
+    let now = engine.clock.now();
+    figures.counter("portcullis_events_written", "Events written to their log since the start.", log.written);
+    figures.counter(
+        "portcullis_events_gaps",
+        "Parts of the events that could not be kept, since the start.",
+        log.gaps,
+    );
+    figures.gauge("portcullis_events_bytes", "Bytes of the log of events.", log.bytes);
+    figures.gauge(
+        "portcullis_events_failing",
+        "Whether the log of events cannot be written: 1 or 0.",
+        log.failing.into(),
+    );
+    let oldest = if log.oldest_ms == 0 { 0.0 } else { now.since(Timestamp(log.oldest_ms)).as_secs_f64() };
+    figures.measure(
+        "portcullis_events_oldest_seconds",
+        "Age of the oldest file of the log of events.",
+        oldest,
+    );
+    let webhooks = engine.services.webhooks();
+    let mut each = |name, help, kind, value: fn(&WebhookState, Timestamp) -> Value| {
+        let values = webhooks
+            .iter()
+            .map(|webhook| (vec![label("webhook", webhook.host.clone())], value(&webhook.state(), now)));
+        figures.add(name, help, kind, values.collect());
+    };
+    each("portcullis_webhook_taken", "Events that a webhook has taken.", MetricType::Counter, |state, _| {
+        Value::Count(state.taken)
+    });
+    each("portcullis_webhook_failed", "Calls of a webhook that failed.", MetricType::Counter, |state, _| {
+        Value::Count(state.failed)
+    });
+    each(
+        "portcullis_webhook_disabled",
+        "Whether a webhook is not called any more: 1 or 0.",
+        MetricType::Gauge,
+        |state, _| Value::Count(state.disabled.is_some().into()),
+    );
+    each(
+        "portcullis_webhook_lag_seconds",
+        "Age of the oldest event that a webhook has not taken.",
+        MetricType::Gauge,
+        |state, now| Value::Measure(state.waiting_since.map_or(0.0, |since| now.since(since).as_secs_f64())),
+    );
 }
 
 fn of_journal(engine: &Engine, figures: &mut Figures) {

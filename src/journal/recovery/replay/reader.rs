@@ -4,7 +4,7 @@ use super::directory::{Directory, read_last_segment};
 use super::recovery_target::RecoveryTarget;
 use crate::journal::append::segment_log::Chain;
 use crate::journal::context::salt_tag;
-use crate::journal::format::entry::{Change, Entries};
+use crate::journal::format::entry::{Change, Entries, STATELESS};
 use crate::journal::format::frame::{self, Frame};
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
 use crate::journal::format::identity_file::IdentityFile;
@@ -418,6 +418,9 @@ impl<'a> Replay<'a> {
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), String> {
         for Change { table, schema, key, value } in changes {
+            if *table >= STATELESS {
+                continue;
+            }
             if value.is_none() && seeded(Bug::RemovalNotReplayed) {
                 continue;
             }

@@ -20,11 +20,13 @@ use std::io;
 use std::ops::Range;
 
 pub use self::raw::Form;
-use self::raw::{BUCKETS, Segment, Snapshot, bucket_of, digest_of, entries};
+use self::raw::{BUCKETS, Segment, Snapshot, VisitWrite, bucket_of, digest_of, entries};
 use crate::storage::Storage;
 
 /// The journal length in bytes for which one stripe is enough.
 const STRIPE_BYTES: u64 = 128 << 20;
+/// The first of the tables that hold no state.
+const STATELESS: u16 = 0x8000;
 /// The most stripes: each reads the whole journal once.
 const STRIPES_MAX: u64 = 64;
 
@@ -170,7 +172,7 @@ pub fn prove(
         let mut touched = Touched::new();
         seq = entries(storage, &segments, upto.unwrap_or(u64::MAX), &mut |seq, form, key, value| {
             step();
-            if buckets.contains(&bucket_of(key)) {
+            if form.table < STATELESS && buckets.contains(&bucket_of(key)) {
                 let value = value.and_then(|value| kept(form, value, at_ms));
                 let digest = value.map(|value| digest_of(&first.cluster, form.table, key, &value));
                 touched.entry(form.table).or_default().insert(key.to_vec(), (seq, digest));
@@ -210,6 +212,32 @@ pub fn prove(
     let names =
         snapshots.iter().map(|snapshot| snapshot.path.clone()).chain(from_nothing.then_some(beginning));
     agree(&names.collect::<Vec<_>>(), &sums, seq, at_ms)
+}
+
+/// Returns the first entry that the segments hold.
+pub(in crate::journal) fn first_entry(storage: &dyn Storage) -> Result<u64, Disproof> {
+    let segments = segments(storage)?;
+    segments.first().map(|first| first.first_seq).ok_or_else(|| Disproof::damaged("journal", 0, "no segment"))
+}
+
+/// Gives the writes of the entries from `from` to `upto` to `visit`: sequence, form, key, and value or `None` for a removal.
+/// Both must be durable. Entries that the segments do not hold any more are passed over.
+pub(in crate::journal) fn writes_between(
+    storage: &dyn Storage,
+    from: u64,
+    upto: u64,
+    visit: &mut VisitWrite<'_>,
+) -> Result<(), Disproof> {
+    let segments = segments(storage)?;
+    // From the last segment on that begins at or before the first entry.
+    let begin = segments.partition_point(|segment| segment.first_seq <= from).saturating_sub(1);
+    let needed = segments.get(begin..).unwrap_or_default();
+    entries(storage, needed, upto, &mut |seq, form, key, value| {
+        if seq >= from {
+            visit(seq, form, key, value);
+        }
+    })?;
+    Ok(())
 }
 
 /// Returns into how many stripes the work on `segments` of `len` bytes each is cut.

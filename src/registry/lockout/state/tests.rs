@@ -70,7 +70,7 @@ impl World {
 
     /// Settles an attempt while others of its device are in flight.
     fn finish_beside(&mut self, attempt: Attempt, outcome: AttemptOutcome, in_flight: u32) -> Settled {
-        let finish = Finish { attempt, outcome, device: None, in_flight };
+        let finish = Finish { attempt, outcome, device: None, in_flight, account: None };
         let decision = self.lockouts.finish(&finish, self.now);
         if matches!(outcome, AttemptOutcome::Failed { .. }) {
             self.lockouts.note_failure(&attempt, self.now);
@@ -82,7 +82,8 @@ impl World {
     fn log_in(&mut self, number: u8, device: Device, family: &str) -> Settled {
         let attempt = self.begin_beside(number, Caller::Device(device), false).unwrap();
         let device = Some(UsedDevice::new(device, family, true));
-        let finish = Finish { attempt, outcome: AttemptOutcome::Succeeded, device, in_flight: 0 };
+        let finish =
+            Finish { attempt, outcome: AttemptOutcome::Succeeded, device, in_flight: 0, account: None };
         let decision = self.lockouts.finish(&finish, self.now);
         self.settle(decision)
     }
