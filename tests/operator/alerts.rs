@@ -87,6 +87,7 @@ fn the_command_that_an_alert_advises_exists() {
         "request.throttled",
         "email.change_undone",
         "key.retired",
+        "hook.failed",
         "storage.full",
         "alert.test",
     ];
