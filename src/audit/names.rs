@@ -36,7 +36,7 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("hook.failed", "A hook gave no answer that counts, and hook.on_error decided; summed up once a minute."),
     (
         "hook.refused",
-        "A hook of the operator let a sign-up, a log-in or a refresh not in; the reason says which.",
+        "A hook of the operator refused a sign-up, a log-in or a refresh; the reason says which.",
     ),
     (
         "invitation.accepted",

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use portcullis::system::clock::Timestamp;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::process::skipped;
 use crate::support::{PASSWORD, START, TestServer, wait_until};
 
 const SECRET: &str = "a secret for the hooks";
@@ -312,10 +314,14 @@ async fn a_no_at_a_refresh_ends_the_refresh_and_not_the_session() {
     server.clock.advance(Duration::from_secs(60));
     assert_eq!(server.refresh(&token).await.status, StatusCode::OK);
     // And a log-in that is refused leaves nothing open.
+    let open = async || {
+        let shown = server.operated(json!({"operation": "session_list", "user": ADA})).await;
+        shown["items"].as_array().map(Vec::len)
+    };
+    let before = open().await;
     hook.will_say(json!({"allow": false}));
     assert_eq!(server.log_in(ADA, PASSWORD).await.problem(), (403, "login_refused"));
-    let shown = server.operated(json!({"operation": "session_list", "user": ADA})).await;
-    assert_eq!(shown["items"].as_array().map(Vec::len), Some(1), "{shown}");
+    assert_eq!(open().await, before);
     // A stranger with a wrong password learns nothing of the hook.
     hook.will_say(json!({"allow": false}));
     assert_eq!(server.log_in(ADA, "not the password at all").await.problem(), (401, "invalid_credentials"));
@@ -363,5 +369,26 @@ async fn a_hook_that_sleeps_holds_up_nobody_else() {
     assert!(sign_ups.try_join_next().is_none(), "a sign-up was answered before the hook");
     for status in sign_ups.join_all().await {
         assert_eq!(status, StatusCode::ACCEPTED);
+    }
+}
+
+/// The page shows how a hook signs, and what it shows is right.
+#[test]
+fn the_page_shows_how_an_answer_is_signed() {
+    let page = include_str!("../../README.md");
+    let mut codes = page.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let code = codes.find(|code| code.contains("def answer_header")).unwrap();
+    let question = header(SECRET.as_bytes(), START, b"{}");
+    let last =
+        "import sys; print(answer_header(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4].encode()))";
+    let body = r#"{"allow": true}"#;
+    let args = ["-c", &format!("{code}\n{last}"), SECRET, &question, "7f", body];
+    match Command::new("python3").args(args).output() {
+        Ok(ran) => {
+            let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+            let expected = answer_header(SECRET.as_bytes(), "7f", body.as_bytes(), START);
+            assert_eq!(said.trim(), expected, "{}", String::from_utf8_lossy(&ran.stderr));
+        }
+        Err(error) => skipped("the signature of a hook's answer", &format!("no python3: {error}")),
     }
 }

@@ -88,6 +88,7 @@ fn the_command_that_an_alert_advises_exists() {
         "email.change_undone",
         "key.retired",
         "webhook.disabled",
+        "hook.failed",
         "storage.full",
         "alert.test",
     ];
@@ -172,8 +173,8 @@ fn a_test_alert_says_what_became_of_it_and_the_checklist_looks_for_the_receiver(
 /// Runs the check of the README, as a receiver copies it, on a call, and on one with another body.
 fn check_as_the_readme_does(signature: &str, body: &str) {
     let page = include_str!("../../README.md");
-    let code = page.split("```python\n").skip(1).find(|code| code.contains("is_genuine")).unwrap();
-    let code = code.split("```").next().unwrap();
+    let mut codes = page.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let code = codes.find(|code| code.contains("def is_genuine")).unwrap();
     let last =
         "import sys; print([is_genuine(sys.argv[1], sys.argv[2], body.encode()) for body in sys.argv[3:]])";
     let mut python = Command::new("python3");

@@ -168,8 +168,8 @@ pub fn advice(event: &str) -> &'static str {
             "If none of you retired a signing key, an operator's credential is stolen: see `portcullis audit tail --type key.`."
         }
         "hook.failed" => {
-            "A hook gave no answer, or none that counts: see the log for why; until it is mended, who signs up or logs in is \
-             refused or let in, as hook.on_error says."
+            "A hook gave no answer that counts, and hook.on_error decides meanwhile who gets in: the server's log says why; see \
+             also `portcullis audit tail --type hook.`."
         }
         "webhook.disabled" => {
             "A program is not told of events any more: mend it, then run `portcullis webhook resume`, which goes on where it was."

@@ -360,7 +360,7 @@ async fn of_mails_and_logs(engine: &Engine, figures: &mut Figures) {
     let hooks = &services.hook_figures;
     for (name, help, count) in [
         ("portcullis_hook_allowed", "Answers of hooks that let somebody in.", &hooks.allowed),
-        ("portcullis_hook_refused", "Answers of hooks that let somebody not in.", &hooks.refused),
+        ("portcullis_hook_refused", "Answers of hooks that refused somebody.", &hooks.refused),
         ("portcullis_hook_failed", "Hooks that gave no answer, or none that counts.", &hooks.failed),
     ] {
         figures.counter(name, help, count.load(Ordering::Relaxed));
