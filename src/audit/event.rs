@@ -106,6 +106,8 @@ events! {
     BackedUp = "data.backed_up" by Operator,
     SessionIssued = "session.issued" by Holder,
     MailWithheld = "mail.withheld" by AtAccount,
+    UsersImported = "accounts.imported" by Operator,
+    UsersExported = "accounts.exported" by Operator,
 }
 
 /// One event with the details that are known about it.
@@ -212,7 +214,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 43);
+        assert_eq!(names.len(), 45);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

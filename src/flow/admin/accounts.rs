@@ -177,7 +177,7 @@ async fn refuse_if_taken(
 }
 
 /// Tells the other administrators that there is one more.
-async fn tell_of_admin(engine: &Engine, account: &AccountV4) -> Result<(), FlowError> {
+pub(super) async fn tell_of_admin(engine: &Engine, account: &AccountV4) -> Result<(), FlowError> {
     tell_administrators(engine, Kind::AdminMade, Some(&account.email), Some(account.account_id())).await
 }
 
@@ -293,7 +293,7 @@ async fn mail_password_link(engine: &Engine, account: &AccountV4) -> Result<[u8;
 }
 
 /// Reads names of roles, sorted and without duplicates.
-fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {
+pub(super) fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {
     let is_plain = |name: &String| {
         (1..=64).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')

@@ -4,8 +4,10 @@ mod accounts;
 mod address;
 mod details;
 mod difference;
+mod export;
 mod facade;
 mod hash;
+pub mod import;
 mod list;
 
 pub use accounts::{
@@ -13,6 +15,7 @@ pub use accounts::{
     send_reset, unlock,
 };
 pub use details::{Details, details};
+pub use export::{Export, exported_line};
 pub use facade::{Account, Accounts, NewAccount};
 pub use hash::set_hash;
 pub use list::{EXTERNAL, Found, Query, StatusWanted, account_json, find, find_external, get, list};

@@ -150,6 +150,13 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "Look for it with `GET /v1/admin/users?external_id=`, or give another id.",
     ),
     page(
+        "import_running",
+        409,
+        Retry::Again,
+        "Another import of accounts is at work; one is at a time.",
+        "Wait until it has ended, and send this one then.",
+    ),
+    page(
         "insufficient_role",
         403,
         Retry::Credential,

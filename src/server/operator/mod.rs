@@ -2,6 +2,8 @@
 
 mod acknowledge;
 mod backup;
+pub mod dumps;
 mod keys;
 pub mod operation;
 pub mod socket;
+mod transfer;

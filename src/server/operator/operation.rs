@@ -144,6 +144,19 @@ pub enum Operation {
         account: Option<String>,
     },
     AuditAcknowledge,
+    /// Creates the accounts of the lines that follow on the socket.
+    UserImport {
+        #[serde(default)]
+        dry_run: bool,
+        /// Whether addresses count as proved where a line does not say.
+        #[serde(default)]
+        verified: bool,
+    },
+    /// Answers with a line for each account.
+    UserExport {
+        #[serde(default)]
+        hashes: bool,
+    },
     /// Lists faults of the settings that only a running server can find.
     Findings,
 }
@@ -245,6 +258,10 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             audit_tail(engine, operator, limit, event, account).await
         }
         Operation::AuditAcknowledge => acknowledge::acknowledge(engine, operator).await,
+        Operation::UserImport { .. } | Operation::UserExport { .. } => {
+            let message = String::from("lines of accounts are sent over a socket");
+            Err(Refusal::Field { pointer: "/operation", code: "needs_stream", message }.into())
+        }
         Operation::Findings => Ok(findings(engine).await),
     }
 }
