@@ -4,6 +4,7 @@ mod clock;
 mod crash;
 mod faults;
 mod golden;
+mod imports;
 mod places;
 mod restore;
 mod two_engines;

@@ -1,11 +1,13 @@
 //! The mailbox around [`Accounts`].
 
+use actix::{Context, Handler, Message};
+
 pub use super::command::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp};
 use super::import::{Batch, Imported};
 use super::{AccountV4, Accounts, Altered, Change, Holder, Refusal, SignedUp};
 use crate::journal::append::handle::Class;
 use crate::password::EqualWork;
-use crate::registry::{handles, reads, registry};
+use crate::registry::{Owner, handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 use crate::value::search::Search;
@@ -33,9 +35,18 @@ pub struct ReadAccounts {
     pub from: usize,
 }
 
-/// Counts the hashes of other systems, digests in argon2id included.
-#[derive(Clone, Copy, Debug)]
+/// Counts the hashes of other systems, digests in argon2id included. The newest may not be durable yet.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "u64")]
 pub struct CountForeign;
+
+impl Handler<CountForeign> for Owner<Accounts> {
+    type Result = u64;
+
+    fn handle(&mut self, _: CountForeign, _: &mut Context<Self>) -> u64 {
+        self.state.stored_costs().foreign_count()
+    }
+}
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +174,6 @@ reads!(Accounts {
     };
     JudgeImport => Vec<Imported>, |accounts, judge, now| accounts.import(judge.batch, now).verdict;
     ReadAccounts => (Vec<AccountV4>, usize), |accounts, read, _| accounts.read_from(read.from);
-    CountForeign => u64, |accounts, _, _| accounts.stored_costs().foreign_count();
     Admins => Vec<AccountV4>, |accounts, admins, _| accounts.admins(admins.limit);
     List => Vec<AccountV4>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let is_named = list.q.as_ref().is_none_or(|q| {

@@ -1,6 +1,7 @@
 //! The operator's way in: the socket in the data directory and the operations that it serves.
 
 mod acknowledge;
+mod answer;
 mod backup;
 pub mod dumps;
 mod keys;

@@ -18,6 +18,7 @@ use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWan
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::api::operations::readiness;
+use crate::registry::account::actor::CountForeign;
 use crate::registry::account::{AccountV4, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::{AnswerOf, FateOf};
@@ -297,6 +298,8 @@ async fn list_users(
     if !pending && after.is_none() {
         let query = Query { limit: LIST_MAX, q, status: Some(StatusWanted::Pending), ..Query::default() };
         add(&mut answer, "pending", json!(admin::list(engine, operator, query).await?.len()));
+        let foreign = engine.accounts.ask_of_memory(CountForeign).await?;
+        add(&mut answer, "foreign_hashes", json!(foreign));
     }
     Ok(answer)
 }
@@ -484,7 +487,8 @@ async fn findings(engine: &Engine) -> Value {
         .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}));
     let items: Vec<Value> = items.collect();
     let (_, ready) = readiness(engine).await;
-    json!({"items": items, "ready": ready})
+    let foreign = engine.accounts.ask_of_memory(CountForeign).await.unwrap_or(0);
+    json!({"items": items, "ready": ready, "foreign_hashes": foreign})
 }
 
 /// Says that there is no account `user`, and what would name one.

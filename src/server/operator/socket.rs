@@ -15,11 +15,11 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufR
 use tokio::net::{UnixListener, UnixStream};
 use zeroize::Zeroizing;
 
+use super::answer::refused;
 use super::operation::{Operation, operate};
 use super::transfer;
 use crate::engine::Engine;
 use crate::flow::admin::import::How;
-use crate::flow::refusal::{FlowError, Refusal};
 use crate::system::file_error;
 
 /// Timeout for reading a request, and for writing its answer.
@@ -223,19 +223,4 @@ async fn read_line(read: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Zeroizi
 /// Runs an operation of the user `uid` of this machine and returns the JSON of the answer.
 pub async fn run(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Value {
     operate(engine, uid, operation).await.map_or_else(|error| refused(&error), |result| json!({"ok": result}))
-}
-
-/// Returns the JSON of the answer to an operation that was refused.
-pub(super) fn refused(error: &FlowError) -> Value {
-    match error {
-        FlowError::Refused(Refusal::WeakPassword { found, .. }) => {
-            let reasons: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();
-            json!({"error": format!("the password is too weak: {}", reasons.join("; "))})
-        }
-        FlowError::Refused(Refusal::Field { message, .. }) => json!({"error": message}),
-        FlowError::Refused(refusal @ Refusal::LastAdmin) => {
-            json!({"error": format!("{refusal} who can log in: make another one first, or add --force")})
-        }
-        error => json!({"error": error.to_string()}),
-    }
 }

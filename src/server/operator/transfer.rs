@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::socket::refused;
+use super::answer::refused;
 use crate::engine::Engine;
 use crate::flow::admin::import::lines::{Groups, Line};
 use crate::flow::admin::import::{How, Import};

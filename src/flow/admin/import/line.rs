@@ -17,7 +17,7 @@ use crate::registry::account::{AccountV4, Status};
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::value::account_name::NameKey;
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, Slot};
 use crate::value::json_object::NewObject;
 
 /// How far ahead the clock of the other system may have been.
@@ -179,6 +179,20 @@ pub(super) fn judge(
     };
     debug_assert!(account.extra.as_ref().is_none_or(|extra| Arc::strong_count(extra) == 1));
     Ok(Judged { account, has_given_id, digest })
+}
+
+/// Reads the fields of a line, without judging them: what hostile bytes reach first.
+///
+/// Errors: what is wrong with the line.
+pub fn parse(line: &[u8]) -> Result<(), Refused> {
+    let fields = read(line)?;
+    let id = fields.id.map(IdText::into_text);
+    let _ = id.map(|id| mapped(&id, Slot::FIRST));
+    fields.created_at.map_or(Ok(0), |text| created(&text, Timestamp::from_secs(u32::MAX.into())))?;
+    match fields.password_hash.unwrap_or_default() {
+        Value::Null => Ok(()),
+        hash => foreign::read(&hash).map(|_| ()).map_err(|fault| wrong_hash(&fault)),
+    }
 }
 
 /// Reads when an account was created.

@@ -23,6 +23,9 @@ mod seen;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[doc(hidden)]
+pub use line::parse;
+
 use tokio::sync::OwnedMutexGuard;
 
 use self::line::{Judged, LineError, judge};

@@ -2,11 +2,12 @@
 
 mod api_keys;
 mod audit;
+mod import;
 mod keys;
 mod shown;
 mod users;
 
 use crate::http::routes::Endpoint;
 
-pub(super) const ENDPOINTS: [&[Endpoint]; 4] =
-    [users::ENDPOINTS, keys::ENDPOINTS, api_keys::ENDPOINTS, audit::ENDPOINTS];
+pub(super) const ENDPOINTS: [&[Endpoint]; 5] =
+    [import::ENDPOINTS, users::ENDPOINTS, keys::ENDPOINTS, api_keys::ENDPOINTS, audit::ENDPOINTS];

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::DumpError;
 use super::fields::Object;
+use super::format::DumpError;
 use super::json_values::JsonValues;
 
 /// The most users in the second file: what a table of 2^21 places holds, in 34 MiB.

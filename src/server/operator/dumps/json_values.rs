@@ -20,8 +20,6 @@ pub(super) struct Found {
     pub(super) at: u64,
     /// Its bytes; `None` if it is too long.
     pub(super) bytes: Option<Zeroizing<Vec<u8>>>,
-    /// Which of the names its list has, if lists of an object are read.
-    pub(super) list: Option<&'static str>,
 }
 
 /// Why a file cannot be read on.
@@ -48,8 +46,8 @@ enum At {
     Start,
     /// Between values that stand one after the other.
     Values,
-    /// Within a list: whether it is the outermost, and its name otherwise.
-    List(Option<&'static str>),
+    /// Within a list: whether it is the outermost.
+    List(bool),
     /// Within the outermost object, in front of a name or its end.
     Object,
     End,
@@ -69,7 +67,7 @@ impl<R: Read> JsonValues<R> {
                 (At::End, _) => return Ok(None),
                 (At::Start, Some(b'[')) => {
                     self.bytes.take()?;
-                    self.at = At::List(None);
+                    self.at = At::List(true);
                 }
                 (At::Start, Some(b'{')) if !self.lists.is_empty() => {
                     self.bytes.take()?;
@@ -77,7 +75,7 @@ impl<R: Read> JsonValues<R> {
                 }
                 (At::Start, _) => self.at = At::Values,
                 (At::Values, None) => self.at = At::End,
-                (At::Values, Some(_)) => return self.value(None).map(Some),
+                (At::Values, Some(_)) => return self.value().map(Some),
                 (At::List(_) | At::Object, None) => {
                     self.at = At::End;
                     return Err(self.bytes.broken("the file ends within a list or an object"));
@@ -85,14 +83,11 @@ impl<R: Read> JsonValues<R> {
                 (At::List(_) | At::Object, Some(b',')) => {
                     self.bytes.take()?;
                 }
-                (At::List(name), Some(b']')) => {
-                    self.at = if name.is_some() { At::Object } else { At::End };
+                (At::List(is_outermost), Some(b']')) => {
+                    self.at = if *is_outermost { At::End } else { At::Object };
                     self.bytes.take()?;
                 }
-                (At::List(name), Some(_)) => {
-                    let name = *name;
-                    return self.value(name).map(Some);
-                }
+                (At::List(_), Some(_)) => return self.value().map(Some),
                 (At::Object, Some(b'}')) => {
                     self.bytes.take()?;
                     self.at = At::End;
@@ -117,24 +112,20 @@ impl<R: Read> JsonValues<R> {
         self.bytes.take()?;
         let is_list = self.bytes.skip_blanks()? == Some(b'[');
         let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\""));
-        let list = self.lists.iter().find(|list| Some(list.as_bytes()) == name);
-        match list {
-            Some(list) if is_list => {
-                self.bytes.take()?;
-                self.at = At::List(Some(list));
-            }
-            _ => {
-                self.bytes.value(&mut Zeroizing::default(), 0)?;
-            }
+        if is_list && self.lists.iter().any(|list| Some(list.as_bytes()) == name) {
+            self.bytes.take()?;
+            self.at = At::List(false);
+        } else {
+            self.bytes.value(&mut Zeroizing::default(), 0)?;
         }
         Ok(())
     }
 
-    fn value(&mut self, list: Option<&'static str>) -> Result<Found, Broken> {
+    fn value(&mut self) -> Result<Found, Broken> {
         let at = self.bytes.position;
         let mut bytes = Zeroizing::default();
         match self.bytes.value(&mut bytes, VALUE_BYTES_MAX) {
-            Ok(is_whole) => Ok(Found { at, bytes: is_whole.then_some(bytes), list }),
+            Ok(is_whole) => Ok(Found { at, bytes: is_whole.then_some(bytes) }),
             Err(broken) => {
                 self.at = At::End;
                 Err(broken)
@@ -245,16 +236,16 @@ impl<R: Read> Bytes<R> {
 mod tests {
     use super::*;
 
-    type Values = (Vec<(u64, Option<String>, Option<&'static str>)>, Option<String>);
+    type Values = (Vec<(u64, Option<String>)>, Option<String>);
 
     fn values(text: &str, lists: &'static [&'static str]) -> Values {
         let mut read = JsonValues::new(text.as_bytes(), lists);
         let mut all = Vec::new();
         loop {
             match read.next() {
-                Ok(Some(Found { at, bytes, list })) => {
+                Ok(Some(Found { at, bytes })) => {
                     let text = bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
-                    all.push((at, text, list));
+                    all.push((at, text));
                 }
                 Ok(None) => return (all, None),
                 Err(broken) => return (all, Some(broken.to_string())),
@@ -265,7 +256,7 @@ mod tests {
     fn texts(text: &str, lists: &'static [&'static str]) -> Vec<String> {
         let (values, broken) = values(text, lists);
         assert_eq!(broken, None, "{text}");
-        values.into_iter().map(|(_, text, _)| text.unwrap()).collect()
+        values.into_iter().map(|(_, text)| text.unwrap()).collect()
     }
 
     #[test]
@@ -276,8 +267,8 @@ mod tests {
         let realm = "{\"realm\":\"x\",\"skip\":{\"users\":[0]},\"users\":[{\"a\":1},{\"a\":2}],\"n\":-1.5,\"end\":null}";
         assert_eq!(texts(realm, &["users"]), ["{\"a\":1}", "{\"a\":2}"]);
         let (both, _) = values("{\"account\":[{}],\"user\":[{}]}", &["user", "account"]);
-        let lists: Vec<_> = both.iter().map(|(at, _, list)| (*at, *list)).collect();
-        assert_eq!(lists, [(12, Some("account")), (24, Some("user"))]);
+        let places: Vec<_> = both.iter().map(|(at, _)| *at).collect();
+        assert_eq!(places, [12, 24]);
     }
 
     #[test]
@@ -285,7 +276,7 @@ mod tests {
         let long = format!("[{{\"a\":\"{}\"}},{{\"b\":1}}]", "x".repeat(VALUE_BYTES_MAX));
         let (found, broken) = values(&long, &[]);
         assert_eq!(broken, None);
-        let texts: Vec<_> = found.into_iter().map(|(_, text, _)| text).collect();
+        let texts: Vec<_> = found.into_iter().map(|(_, text)| text).collect();
         assert_eq!(texts, [None, Some("{\"b\":1}".into())]);
     }
 

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::fields::{Converted, Line, Object, flag, full_name, id, object, text, time};
-use super::{Format, Options};
+use super::format::{Format, Options};
 use crate::flow::admin::import::report::Refused;
 
 /// Finds what another file says about the user with an id.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::password::foreign;
+use crate::system::clock::Timestamp;
 
 const BCRYPT: &str = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
 
