@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::api::foreign_hashes::vectors;
 use crate::support::TestServer;
 use crate::support::process::{Process, run};
 
@@ -82,7 +83,7 @@ fn accounts_go_in_and_out_of_a_stopped_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_of_another_system_is_imported_as_it_was_exported() {
     let server = TestServer::start();
-    let dir = server.data_dir();
+    let dir = server.data_dir().to_owned();
     let files = tempfile::tempdir().unwrap();
     let dump = json!([
         {"model": "auth.group", "pk": 1, "fields": {"name": "x"}},
@@ -111,4 +112,45 @@ async fn a_dump_of_another_system_is_imported_as_it_was_exported() {
     std::fs::write(&zipped, b"\x1f\x8b\x08\0\0").unwrap();
     run(&["user", "import", &zipped, "--format", "django"], &dir).exits(1).says("decompress it first");
     run(&["user", "import", &zipped], &dir).exits(1).says("decompress it first");
+}
+
+/// Each system has hashed the password itself; all but the names of the fields of the other four are documented.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_each_system_log_in_with_the_password_of_there() {
+    let files = tempfile::tempdir().unwrap();
+    let named = |part: &str| vectors().into_iter().find(|vector| vector.name.starts_with(part)).unwrap();
+    let dump = |name: &str, value: &Value| written(files.path(), name, &value.to_string());
+    let (keycloak, firebase, bcrypt) = (named("keycloak credential"), named("firebase"), named("bcrypt"));
+    let mut credential = keycloak.hash["keycloak"].clone();
+    credential["type"] = json!("password");
+    let realm = json!({"realm": "x", "users": [
+        {"id": "1", "email": "ada@test.org", "emailVerified": true, "enabled": true, "credentials": [credential]}
+    ]});
+    let fields = &firebase.hash["firebase"];
+    let export = json!({"users": [{"localId": "1", "email": "ada@test.org", "emailVerified": true,
+        "passwordHash": fields["hash"], "salt": fields["salt"], "createdAt": "1672628645678"}]});
+    let config = json!({"base64_signer_key": fields["signer_key"], "base64_salt_separator": fields["salt_separator"],
+        "rounds": fields["rounds"], "mem_cost": fields["mem_cost"]});
+    let config = written(files.path(), "parameters.txt", &format!("hash_config {config}"));
+    let auth0 = json!({"user_id": "auth0|1", "email": "ada@test.org", "email_verified": true});
+    let hashes = json!({"_id": {"$oid": "1"}, "email": "ada@test.org", "passwordHash": bcrypt.hash});
+    let hashes = dump("hashes.json", &hashes);
+    let row = json!({"id": "9f1c6d2e-0f5b-4d43-8a63-0b1f5c2d3e4f", "email": "ada@test.org",
+        "encrypted_password": bcrypt.hash, "email_confirmed_at": "2023-01-02T03:05:00+00:00"});
+    let vector = |name: &str| format!("{}/tests/vectors/dumps/{name}", env!("CARGO_MANIFEST_DIR"));
+    for (system, file, more, password) in [
+        ("keycloak", dump("realm.json", &realm), vec![], keycloak.password.as_str()),
+        ("firebase", dump("users.json", &export), vec!["--hash-config", &config], &firebase.password),
+        ("auth0", dump("auth0.json", &auth0), vec!["--passwords", &hashes], &bcrypt.password),
+        ("supabase", dump("rows.json", &row), vec![], &bcrypt.password),
+        ("django", vector("django.json"), vec!["--verified"], "a password"),
+        ("better-auth", vector("better_auth.json"), vec![], "a password"),
+    ] {
+        let server = TestServer::start();
+        let args = [&["user", "import", &file, "--format", system], &more[..]].concat();
+        run(&args, server.data_dir()).exits(0);
+        let wrong = server.log_in("ada@test.org", &format!("x{password}")).await;
+        assert_eq!(wrong.status.as_u16(), 401, "{system}");
+        assert_eq!(server.log_in("ada@test.org", password).await.status.as_u16(), 200, "{system}");
+    }
 }
