@@ -11,8 +11,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::foreign_hashes::vectors;
-use crate::support::server::send;
-use crate::support::{Answer, PASSWORD, TestServer};
+
+use crate::support::{Answer, PASSWORD, TestServer, send};
 
 const IMPORT: &str = "/v1/admin/users/import";
 
@@ -60,7 +60,7 @@ async fn exported(server: &TestServer, has_hashes: bool) -> Vec<String> {
 #[tokio::test]
 async fn a_line_becomes_an_account_that_is_found_by_its_old_id_and_logs_in_with_its_old_password() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let vector = vectors().into_iter().find(|vector| vector.name.starts_with("bcrypt")).unwrap();
     let uuid = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
     let line = json!({
@@ -95,7 +95,7 @@ async fn a_line_becomes_an_account_that_is_found_by_its_old_id_and_logs_in_with_
 #[tokio::test]
 async fn a_repeated_line_is_a_duplicate_that_names_its_account_and_changes_nothing() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     server.account("own@test.org").await;
     let before = account(&server, "own@test.org").await;
     let lines = "{\"id\":\"1\",\"email\":\"ada@test.org\",\"email_verified\":true}\n\
@@ -129,7 +129,7 @@ async fn a_repeated_line_is_a_duplicate_that_names_its_account_and_changes_nothi
 #[tokio::test]
 async fn a_dry_run_judges_everything_and_changes_nothing() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let lines = "{\"id\":\"1\",\"email\":\"ada@test.org\"}\n{\"email\":\"ADA@test.org\"}\n{\"id\":1,\"email\":\"bob@test.org\"}\n\
                  {\"email\":\"root@test.org\"}\n{\"email\":\"x\"}\n\n{\"email\":\"eve@test.org\",\
                  \"password_hash\":\"{SSHA}DZIdnapmr208TwSwz9vUpCzc6IxzYWx0\"}\n";
@@ -154,7 +154,7 @@ async fn a_dry_run_judges_everything_and_changes_nothing() {
 #[tokio::test]
 async fn what_is_wrong_is_refused_by_line_and_field_and_the_rest_goes_on() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let mut body = b"\xef\xbb\xbf{\"email\":\"a1@test.org\"}\r\n".to_vec();
     body.extend_from_slice(b"{\"email\":\"b@test.org\",\"password_hash\":\"$2b$31$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\"}\n");
     body.extend_from_slice(
@@ -195,7 +195,7 @@ async fn what_is_wrong_is_refused_by_line_and_field_and_the_rest_goes_on() {
 #[tokio::test]
 async fn a_password_whose_address_nobody_has_proved_is_gone_once_its_owner_proves_it() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let vector = vectors().into_iter().find(|vector| vector.name.starts_with("bcrypt")).unwrap();
     let line = json!({"email": "ada@test.org", "password_hash": vector.hash});
     import(&server, &root, "", &line.to_string()).await;
@@ -210,7 +210,7 @@ async fn a_password_whose_address_nobody_has_proved_is_gone_once_its_owner_prove
 #[tokio::test]
 async fn digests_of_directories_are_hashed_before_they_are_stored() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let digest = "{SSHA}DZIdnapmr208TwSwz9vUpCzc6IxzYWx0";
     let line = json!({"email": "ada@test.org", "email_verified": true, "password_hash": digest});
     import(&server, &root, "", &line.to_string()).await;
@@ -225,7 +225,7 @@ async fn digests_of_directories_are_hashed_before_they_are_stored() {
 #[tokio::test]
 async fn one_import_is_at_work_at_a_time() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let engine = server.engine.upgrade().unwrap();
     let first = Import::begin(&engine, &Admin::operator(), How::default()).await.unwrap();
     let line = "{\"email\":\"ada@test.org\"}";
@@ -251,7 +251,7 @@ async fn nobody_but_an_administrator_sends_a_body_of_more_than_the_bound() {
     let nobody =
         server.request(Method::POST, IMPORT).header("content-type", "application/x-ndjson").body(lines());
     assert_eq!(send(nobody).await.problem(), (401, "unauthenticated"));
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let other = server.request(Method::POST, IMPORT).bearer_auth(&root).json(&json!({"email": "b@test.org"}));
     assert_eq!(send(other).await.problem(), (415, "unsupported_media_type"));
     assert!(account(&server, "b@test.org").await.is_none());
@@ -287,7 +287,7 @@ async fn an_import_takes_few_entries_and_as_many_messages() {
 #[tokio::test]
 async fn a_hundred_accounts_with_bcrypt_log_in_and_have_argon2id_afterwards() {
     let server = TestServer::with(&[("throttle.exempt_networks", "127.0.0.0/8")]);
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     import(&server, &root, "", &people(100)).await;
     for number in 0..100 {
         let email = format!("user{number}@test.org");
@@ -300,7 +300,7 @@ async fn a_hundred_accounts_with_bcrypt_log_in_and_have_argon2id_afterwards() {
 #[tokio::test]
 async fn what_is_exported_makes_the_same_accounts_in_an_empty_directory() {
     let server = TestServer::start();
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     server.account("ada@test.org").await;
     let mut lines = String::new();
     for (number, vector) in vectors().into_iter().enumerate() {
@@ -334,7 +334,7 @@ async fn what_is_exported_makes_the_same_accounts_in_an_empty_directory() {
 #[tokio::test]
 async fn a_hash_of_another_system_is_no_password_after_its_days() {
     let server = TestServer::with(&[("password.drop_foreign_after_days", "30"), ("lockout.failures", "100")]);
-    let root = server.admin_token("root@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
     let hash = "$2b$04$S9ilWY4dIWqV0CrXWNqO3OZatHQ/vPVHWbFsKubrrXIBorXpCkxM6";
     for email in ["ada@test.org", "bob@test.org"] {
         let line = json!({"email": email, "email_verified": true, "password_hash": hash});

@@ -58,7 +58,7 @@ pub fn dumps() -> Reader {
         for (_, format) in Format::ALL {
             let options = Options { now: Timestamp::from_secs(1_800_000_000), firebase: None };
             let Ok(mut dump) = Dump::open(format, options, &input[0].1[..], None) else { continue };
-            while let Ok(Some(part)) = dump.next() {
+            while let Ok(Some(part)) = dump.next_part() {
                 if let Part::Line(line) = part {
                     assert!(!line.contains('\n'));
                     is_taken |= parse(line.as_bytes()).is_ok();

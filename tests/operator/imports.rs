@@ -1,5 +1,6 @@
 //! `portcullis user import` and `user export`, on a running and on a stopped server.
 
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ fn in_and_out(dir: &Path) {
     run(&["user", "import", &good], dir)
         .exits(0)
         .says("0 accounts created, 500 there from before")
-        .says("is not shown");
+        .says("more are not shown");
     run(&["user", "show", "external:7"], dir)
         .exits(0)
         .says("user7@test.org")
@@ -78,6 +79,24 @@ fn accounts_go_in_and_out_of_a_stopped_directory() {
     let mut process = Process::start(dir.path());
     assert_eq!(process.stop(), Some(0));
     in_and_out(dir.path());
+}
+
+#[test]
+fn a_line_without_an_end_takes_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("long.ndjson");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"{\"email\":\"ada@test.org\"}\n").unwrap();
+    file.set_len(128 << 20).unwrap();
+    file.seek(SeekFrom::End(0)).unwrap();
+    file.write_all(b"\n{\"email\":\"bob@test.org\"}\n").unwrap();
+    let before = process.resident_kib();
+    let ran = run(&["user", "import", path.to_str().unwrap()], dir.path()).exits(1);
+    ran.says("2: refused: the line has more than 65536 bytes").says("2 accounts created, 1 refused");
+    let grown = process.resident_kib().saturating_sub(before);
+    assert!(grown < 32 * 1024, "{grown} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,19 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use parking_lot::Mutex;
 use portcullis::flow::admin::import::report::{Outcome, Refused, Report};
 use portcullis::server::operator::dumps::{Dump, Format, Options, Part, hash_config};
 use portcullis::server::operator::operation::Operation;
 use portcullis::system::bounded_file;
 use portcullis::system::clock::Clock;
-use portcullis::system::lock::Mutex;
 use serde_json::{Value, json};
 
 use crate::cli::operate::converse;
 use crate::cli::printable::value;
 use crate::cli::{Cli, Failure, counted, say};
 
-/// Reports that are shown. `--report` has all.
+/// Reports that are shown, those of users who are there from before last. `--report` has all.
 const SHOWN_MAX: usize = 100;
 /// The most bytes of the parameters of Firebase.
 const CONFIG_BYTES_MAX: usize = 64 * 1024;
@@ -66,6 +66,7 @@ impl Import {
             .map(|path| File::create(path).map(BufWriter::new).map_err(|error| Failure::at(path, &error)));
         let told = Arc::new(Mutex::new(Told {
             shown: Vec::new(),
+            same: Vec::new(),
             not_shown: 0,
             refused_here: 0,
             skipped: 0,
@@ -125,18 +126,19 @@ impl Import {
         let (created, same) = (count("created"), count("same"));
         let taken = count("duplicates") - same;
         let refused = count("refused") + told.refused_here;
+        let (shown, not_shown) = told.shown();
         if cli.json {
             let answer = json!({
                 "dry_run": self.dry_run, "created": created, "duplicates": same + taken, "same": same,
-                "refused": refused, "skipped": told.skipped, "reports": told.shown, "not_shown": told.not_shown,
+                "refused": refused, "skipped": told.skipped, "reports": shown, "not_shown": not_shown,
             });
             say(&answer.to_string());
         } else {
-            for report in &told.shown {
+            for report in shown {
                 say(&in_words(report));
             }
-            if told.not_shown > 0 {
-                let more = counted(told.not_shown, "more is not shown", "more are not shown");
+            if not_shown > 0 {
+                let more = counted(not_shown, "more is not shown", "more are not shown");
                 say(&format!("{more}: --report FILE writes all"));
             }
             let verb = if self.dry_run { "would be created" } else { "created" };
@@ -184,7 +186,10 @@ enum Source {
 
 /// What is known of users that gave no account.
 struct Told {
+    /// Those that somebody has to look at.
     shown: Vec<Value>,
+    /// Those that are there from before.
+    same: Vec<Value>,
     not_shown: u64,
     /// Users that were refused before they were sent.
     refused_here: u64,
@@ -198,12 +203,21 @@ impl Told {
         if let Some(file) = &mut self.file {
             writeln!(file, "{report}")?;
         }
-        if self.shown.len() < SHOWN_MAX {
-            self.shown.push(report);
+        let kept = if report["same"] == true { &mut self.same } else { &mut self.shown };
+        if kept.len() < SHOWN_MAX {
+            kept.push(report);
         } else {
             self.not_shown += 1;
         }
         Ok(())
+    }
+
+    /// Returns what is shown, and of how many it is not.
+    fn shown(&self) -> (Vec<&Value>, u64) {
+        let all = self.shown.len() + self.same.len();
+        let shown: Vec<&Value> = self.shown.iter().chain(&self.same).take(SHOWN_MAX).collect();
+        let left_out = all - shown.len();
+        (shown, self.not_shown + left_out as u64)
     }
 }
 
@@ -273,7 +287,7 @@ fn send(mut write: &UnixStream, source: Source, told: &Mutex<Told>) -> Result<()
     let mut number = 0;
     loop {
         number += 1;
-        let line = match dump.next() {
+        let line = match dump.next_part() {
             Ok(Some(Part::Line(line))) => line,
             Ok(Some(Part::Skipped)) => {
                 told.lock().skipped += 1;

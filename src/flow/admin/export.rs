@@ -75,7 +75,7 @@ fn has_pepper(account: &AccountV4) -> bool {
     stored.is_some_and(|stored| stored.pepper().is_some())
 }
 
-/// Returns an account as a line, without a line end.
+/// Returns an account as a line that begins with its id, without a line end.
 pub fn exported_line(account: &AccountV4, has_hash: bool) -> String {
     let mut line = Map::new();
     let mut add = |name: &str, value: Option<Value>| {
@@ -84,7 +84,6 @@ pub fn exported_line(account: &AccountV4, has_hash: bool) -> String {
         }
     };
     let text = |text: Option<&str>| text.map(Value::from);
-    add("id", Some(account.account_id().to_string().into()));
     add("external_id", text(account.external_id()));
     add("email", text(Some(&account.email)));
     add("email_verified", Some(account.email_verified.into()));
@@ -102,6 +101,6 @@ pub fn exported_line(account: &AccountV4, has_hash: bool) -> String {
         let object = RawValue::from_string(text?.to_owned()).ok()?;
         Some(format!(",\"{name}\":{}", object.get()))
     });
-    let head = line.strip_suffix('}').unwrap_or(&line);
-    format!("{head}{}}}", objects.collect::<String>())
+    let rest = line.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+    format!("{{\"id\":\"{}\",{rest}{}}}", account.account_id(), objects.collect::<String>())
 }

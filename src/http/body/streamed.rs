@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix_web::body::BodyStream;
+use actix_web::body::{BodyStream, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;

@@ -39,6 +39,7 @@ use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::NoRoom;
+use crate::journal::format::entry::ENTRY_BYTES_MAX;
 use crate::password::QueueKey;
 use crate::password::foreign::FastDigest;
 use crate::registry::account::actor::{Import as ImportBatch, JudgeImport};
@@ -52,9 +53,9 @@ use crate::value::account_name::NameKey;
 /// The pause after a batch, in which the actors serve others.
 const PAUSE: Duration = Duration::from_millis(1);
 /// The pause after which a batch is tried again for which the journal, or a digest for which the hash queue, had no room.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_millis(20);
 /// How often a batch or a digest is tried again: for a minute.
-const RETRIES: u32 = 600;
+const RETRIES: u32 = 3_000;
 /// Administrators of one import that have lines of their own in the log of security events, and of whom the others are told by
 /// mail. That there are more, the last line says.
 const ADMINS_MAX: usize = 16;
@@ -249,11 +250,14 @@ impl Import {
     async fn import(&self, batch: Batch) -> Result<Vec<Imported>, FlowError> {
         let mut tries = 0;
         loop {
-            match self.engine.accounts.ask(ImportBatch { batch: batch.clone() }).await {
-                Ok(imported) => return Ok(imported),
-                Err(Fault::NoRoom(NoRoom::Busy)) if tries < RETRIES => tokio::time::sleep(RETRY).await,
-                Err(fault) => return Err(fault.into()),
+            // Requests must find room behind it, also while a segment is being prepared.
+            if self.engine.journal.has_ample_room(ENTRY_BYTES_MAX) || tries >= RETRIES {
+                match self.engine.accounts.ask(ImportBatch { batch: batch.clone() }).await {
+                    Err(Fault::NoRoom(NoRoom::Busy)) if tries < RETRIES => {}
+                    imported => return Ok(imported?),
+                }
             }
+            tokio::time::sleep(RETRY).await;
             tries += 1;
         }
     }

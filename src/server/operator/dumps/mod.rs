@@ -28,7 +28,7 @@ pub use format::{DumpError, Format, Options, hash_config};
 use serde_json::Value;
 
 use self::csv::{Csv, Record};
-use self::fields::{Converted, Object};
+use self::fields::Converted;
 use self::join::Join;
 use self::json_values::JsonValues;
 use self::systems::{auth0_id, better_auth_id, convert};
@@ -88,7 +88,7 @@ impl<R: Read> Dump<R> {
     /// Returns what the next part becomes; `None` at the end.
     ///
     /// Errors: the rest cannot be read.
-    pub fn next(&mut self) -> Result<Option<Part>, DumpError> {
+    pub fn next_part(&mut self) -> Result<Option<Part>, DumpError> {
         let wrong = |why: &str| Some(Part::Refused(Refused::at("", "malformed_json", why)));
         let object = match &mut self.source {
             Source::Csv(csv) => match csv.next()? {

@@ -21,7 +21,7 @@ fn read(format: Format, options: Options, text: &str, second: Option<&str>) -> V
     let second = second.map(|_| file.path());
     let mut dump = Dump::open(format, options, text.as_bytes(), second).unwrap();
     let mut all = Vec::new();
-    while let Some(part) = dump.next().unwrap() {
+    while let Some(part) = dump.next_part().unwrap() {
         all.push(match part {
             Part::Line(line) => Ok(serde_json::from_str(&line).unwrap()),
             Part::Skipped => Err("skipped".into()),
@@ -263,5 +263,5 @@ fn what_cannot_be_read_is_named_and_the_rest_is_read() {
         assert!(matches!(opened, Err(DumpError::Foreign(_))));
     }
     let mut cut = Dump::open(Format::Keycloak, options(), &b"{\"users\":[{\"id\":1"[..], None).unwrap();
-    assert!(matches!(cut.next(), Err(DumpError::Form(..))));
+    assert!(matches!(cut.next_part(), Err(DumpError::Form(..))));
 }
