@@ -29,7 +29,10 @@ fn endpoints() -> BTreeMap<Request, Members> {
 
 /// Returns the members of the body that `operation` takes.
 fn members_of(operation: &Value) -> Members {
-    let form = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
+    let content = &operation["requestBody"]["content"];
+    let form = ["application/json", "application/x-ndjson"]
+        .iter()
+        .find_map(|of| content[of]["schema"]["$ref"].as_str());
     let form = form.map(|form| document().pointer(form.trim_start_matches('#')).unwrap());
     let members = form.into_iter().flat_map(|form| form["properties"].as_object().unwrap().keys().cloned());
     members.collect()

@@ -113,6 +113,8 @@ events! {
     MailWithheld = "mail.withheld" by AtAccount,
     WebhookDisabled = "webhook.disabled" by Operator,
     WebhookResumed = "webhook.resumed" by Operator,
+    UsersImported = "accounts.imported" by Operator,
+    UsersExported = "accounts.exported" by Operator,
 }
 
 /// One event with the details that are known about it.
@@ -219,7 +221,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 48);
+        assert_eq!(names.len(), 50);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

@@ -3,8 +3,10 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use portcullis::config::Config;
+use portcullis::engine::Engine;
 use portcullis::server;
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
@@ -44,22 +46,49 @@ pub(super) fn operate_and_say(
 
 /// Carries out `operation` and returns its result.
 pub(super) fn carry_out(config: Config, operation: Operation) -> Result<Value, Failure> {
-    let socket = socket::path(&config.data_dir);
-    let answer = match socket::connect(&config.data_dir) {
-        Ok(stream) => ask(stream, &operation)?,
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return Err(Failure::refused(format!(
-                "{}: {error}; run this as the user that owns {}",
-                socket.display(),
-                config.data_dir.display()
-            )));
-        }
-        Err(_) => on_stopped_directory(config, operation)?,
+    let answer = match connect(&config)? {
+        Some(stream) => ask(stream, &operation)?,
+        None => on_stopped_directory(config, async |engine| {
+            socket::run(engine, rustix::process::geteuid().as_raw(), operation).await
+        })?,
     };
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
         return Err(Failure::refused(error));
     }
     Ok(answer.get("ok").cloned().unwrap_or(Value::Null))
+}
+
+/// Connects to the running server; `None` if none runs.
+fn connect(config: &Config) -> Result<Option<UnixStream>, Failure> {
+    match socket::connect(&config.data_dir) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::refused(format!(
+            "{}: {error}; run this as the user that owns {}",
+            socket::path(&config.data_dir).display(),
+            config.data_dir.display()
+        ))),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Runs `talk` with a connection to the running server, or to the data directory of a stopped one as if it ran.
+pub(super) fn converse<T: Send + 'static>(
+    config: Config,
+    talk: impl FnOnce(UnixStream) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    if let Some(stream) = connect(&config)? {
+        return talk(stream);
+    }
+    let talking = on_stopped_directory(config, async |engine| {
+        let (near, far) = UnixStream::pair()?;
+        far.set_nonblocking(true)?;
+        let talking = std::thread::Builder::new().name(String::from("command")).spawn(|| talk(near))?;
+        // What goes wrong here, the other side is told.
+        let _ = socket::answer(engine, tokio::net::UnixStream::from_std(far)?).await;
+        Ok::<_, std::io::Error>(talking)
+    })?;
+    let talked = talking.map_err(Failure::refused)?.join();
+    talked.unwrap_or_else(|_| Err(Failure::fault("the command has panicked")))
 }
 
 /// Sends `operation` to the server at the other end of `stream` and returns its answer.
@@ -77,8 +106,8 @@ pub(super) fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value
     serde_json::from_str(&answer).map_err(|error| lost(&error))
 }
 
-/// Recovers the data directory, which no server uses, carries out `operation`, and stops in order.
-fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, Failure> {
+/// Recovers the data directory, which no server uses, does `work` on it, and stops in order.
+fn on_stopped_directory<T>(config: Config, work: impl AsyncFnOnce(&Arc<Engine>) -> T) -> Result<T, Failure> {
     refuse_backup(&config.data_dir)?;
     let identity = config.data_dir.join("IDENTITY");
     let unreadable = |error| Failure::refused(format!("cannot read {}: {error}", identity.display()));
@@ -95,9 +124,9 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
             std::process::exit(70);
         });
         let (engine, running) = server::start_for_command(config, Clock::system(), &fail_stop)?;
-        let answer = socket::run(&engine, rustix::process::geteuid().as_raw(), operation).await;
+        let done = work(&engine).await;
         drop(engine);
         running.stop();
-        Ok(answer)
+        Ok(done)
     })
 }

@@ -238,6 +238,7 @@ sections! {
         min_length: number = "password.min_length",
         pepper_file: path = "password.pepper_file",
         list_file: path = "password.list_file",
+        drop_foreign_after_days: number = "password.drop_foreign_after_days",
     }
     throttle: ThrottleSection = "[throttle]" {
         exempt_networks: list = "throttle.exempt_networks",

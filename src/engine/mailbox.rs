@@ -73,6 +73,20 @@ impl<S: Registry> Mailbox<S> {
         async move { Ok(journal.open(owner.send(message).await.map_err(|_| Fault::Ending)??).await?) }
     }
 
+    /// Sends a message whose answer rests on memory alone, so that nothing has to become durable first.
+    ///
+    /// Errors: [`Fault::Ending`] if the engine is ending.
+    pub(crate) async fn ask_of_memory<M>(&self, message: M) -> Result<M::Result, Fault>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Owner<S>: Handler<M> + Actor,
+        <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
+    {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.owner.send(message).await.map_err(|_| Fault::Ending)
+    }
+
     /// Returns the number of records, of which the newest may not be durable yet.
     ///
     /// Errors: [`Fault::Ending`] if the engine is ending.

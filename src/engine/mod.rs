@@ -93,6 +93,8 @@ pub struct Engine {
     pub(crate) turns: Mutex<Turns<oneshot::Sender<()>>>,
     /// The mailed links that are being used.
     pub(crate) links: Mutex<HashMap<MailedId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held by the import that is at work.
+    pub(crate) import: Arc<tokio::sync::Mutex<()>>,
     /// How far snapshots have come.
     pub(crate) saved: Mutex<Saved>,
     pub(crate) journal: Handle,

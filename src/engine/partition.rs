@@ -12,7 +12,7 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Ownership, Recovered};
 use crate::password::pepper::PepperError;
-use crate::registry::account::AccountV4;
+use crate::registry::account::{self, AccountV4};
 use crate::registry::tables::{self, Limits, States};
 use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
@@ -131,6 +131,11 @@ pub struct PartitionOptions<'a> {
 }
 
 impl Partition {
+    /// Returns the memory in KiB that a hashing thread needs for new hashes and for the dearest that are stored.
+    pub(super) fn hashing_memory_kib(&self, config: &Config) -> u64 {
+        self.states.accounts.stored_costs().memory_kib(config.password.cost.memory_kib)
+    }
+
     /// Recovers and owns a partition.
     ///
     /// Errors: a directory that is held, damaged or of a newer version; keys that it was not written with.
@@ -144,6 +149,7 @@ impl Partition {
             Keys::check(keys)?;
         }
         let limits = Limits {
+            account: account::Limits { foreign_for: config.password.foreign_for },
             lockout: config.lockout,
             refresh: config.refresh,
             session: config.session,

@@ -161,6 +161,7 @@ impl Services {
             wait_budget: config.password.wait_budget,
             cost: config.password.cost,
             implementation: config.password.implementation,
+            memory_kib: first.hashing_memory_kib(&config),
         };
         let peppers = key_loading::peppers(&key_files, &config)?;
         key_loading::remember_pepper(&key_files, &peppers)?;

@@ -155,6 +155,7 @@ impl Engine {
             credential_cache: CredentialCache::default(),
             turns: Mutex::default(),
             links: Mutex::default(),
+            import: Arc::default(),
             saved: Mutex::new(Saved { newest: report.newest, tail: report.tail, ..Saved::default() }),
             journal: handle,
             event_log: events,

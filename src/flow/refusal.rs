@@ -48,6 +48,8 @@ pub enum Refusal {
     EmailTaken,
     #[error("another account has the external id")]
     ExternalIdTaken,
+    #[error("another import is at work")]
+    ImportRunning,
     #[error("the e-mail address was changed in the last three days")]
     EmailChangedLately,
     #[error("the e-mail address was changed lately, which can be undone until {}", until.rfc3339())]

@@ -15,6 +15,7 @@ use actix_web::http::header::{HeaderValue, TRANSFER_ENCODING, UPGRADE, WWW_AUTHE
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest};
 
+use super::body::streamed::{Streamed, Unread};
 use super::body::{self, Early};
 use super::connection::{Connection, Serving};
 use super::cors;
@@ -56,6 +57,7 @@ pub(crate) async fn wrap_request(
     let begin = engine.clock.steady();
     let response = match body::read(&mut request, &engine, serving.as_ref(), has_get).await {
         Ok(()) => {
+            let streamed = request.extensions().get::<Streamed>().cloned();
             serving.iter().for_each(Serving::body_is_read);
             if request.headers().contains_key(TRANSFER_ENCODING) {
                 serving.iter().for_each(Serving::ends);
@@ -63,16 +65,19 @@ pub(crate) async fn wrap_request(
             let allowed = &engine.services.config.http.allowed_origins;
             match cors::preflight(request.method(), request.headers(), allowed) {
                 Some(response) => request.into_response(response),
-                None => complete(call(&next, request).await?.map_into_boxed_body(), &engine, &id),
+                None => {
+                    let response = call(&next, request).await?.map_into_boxed_body();
+                    let response = complete(response, &engine, &id);
+                    match streamed {
+                        Some(streamed) => close_after(response, streamed.unread()),
+                        None => response,
+                    }
+                }
             }
         }
         Err((problem, unread)) => {
             let response = request.error_response(Rejection::from(problem));
-            let early = |head: &mut ResponseHead, answer| {
-                head.set_connection_type(ConnectionType::Close);
-                Early::new(answer, unread)
-            };
-            complete(response, &engine, &id).map_body(early).map_into_boxed_body()
+            close_after(complete(response, &engine, &id), Some(unread))
         }
     };
     let took = engine.clock.steady().duration_since(begin);
@@ -95,6 +100,18 @@ pub(crate) async fn wrap_request(
     }
     let response = response.map_body(|_, body| Served { body, is_head, _serving: serving });
     Ok(ServiceResponse::new(request, response))
+}
+
+/// Closes the connection after an answer to a request that was perhaps not read to its end.
+fn close_after(response: ServiceResponse, unread: Option<Unread>) -> ServiceResponse {
+    let early = |head: &mut ResponseHead, answer| {
+        head.set_connection_type(ConnectionType::Close);
+        match unread {
+            Some(unread) => BoxBody::new(Early::new(answer, unread)),
+            None => answer,
+        }
+    };
+    response.map_body(early).map_into_boxed_body()
 }
 
 /// Serves a request as it is. `serving` is held until the answer is sent.

@@ -29,6 +29,11 @@ impl QueueKey {
         Self { name: Some(name), ..self }
     }
 
+    /// The key of work that nobody waits for.
+    pub const fn in_background() -> Self {
+        Self { lane: Lane::Failing, ..Self::OWN }
+    }
+
     /// The key of the server's own work, and of operators.
     pub const OWN: Self = Self {
         lane: Lane::Known,

@@ -54,6 +54,8 @@ pub struct Options {
     pub cost: Cost,
     /// Which implementation of argon2id to use.
     pub implementation: Choice,
+    /// KiB that a thread needs for the dearest hash; no fewer than for a new one.
+    pub memory_kib: u64,
 }
 
 /// A handle of the pool. The threads end with the last handle.
@@ -174,12 +176,12 @@ impl HashPool {
         random: &Arc<Random>,
         fail_stop: &FailStop,
     ) -> io::Result<Self> {
-        let Options { threads, wait_budget, cost, implementation } = options;
+        let Options { threads, wait_budget, cost, implementation, memory_kib } = options;
         let mut warnings = Vec::new();
         let decoy = decoy(cost, random).map_err(io::Error::other)?;
         // At normal priority, and not before the first password that needs them. Nobody waits for this thread.
         thread::Builder::new().name(String::from("word-lists")).spawn(strength::load)?;
-        let fitting = threads_in_memory(threads, cost, &mut warnings);
+        let fitting = threads_in_memory(threads, memory_kib, &mut warnings);
         let mut implementation = choose(implementation, &mut warnings).with_peppers(peppers);
         let hash_time = measure(&mut implementation, cost, clock)?;
         let (policy, threads) = background_policy(fitting, &mut warnings);
@@ -388,15 +390,14 @@ impl HashPool {
 }
 
 /// Returns how many of `threads` threads fit into the free memory.
-fn threads_in_memory(threads: usize, cost: Cost, warnings: &mut Vec<String>) -> usize {
+fn threads_in_memory(threads: usize, memory_kib: u64, warnings: &mut Vec<String>) -> usize {
     let free_kib = memory::free_kib().unwrap_or(u64::MAX);
-    let fitting = memory::threads_within(free_kib, threads, cost.memory_kib);
+    let fitting = memory::threads_within(free_kib, threads, u32::try_from(memory_kib).unwrap_or(u32::MAX));
     if fitting < threads {
         warnings.push(format!(
-            "{} with {} KiB each do not fit into half of the {free_kib} KiB of free memory: {} started, so that a storm \
+            "{} with {memory_kib} KiB each do not fit into half of the {free_kib} KiB of free memory: {} started, so that a storm \
              does not get the process killed",
             counted(threads as u64, "hashing thread", "hashing threads"),
-            cost.memory_kib,
             counted(fitting as u64, "is", "are")
         ));
     }

@@ -22,7 +22,7 @@ use crate::journal::recovery::{Options, Recovered, recover};
 use crate::journal::snapshot::status::Tail;
 use crate::journal::snapshot::{Records, SnapshotWriter, keep_two};
 use crate::registry::tables::{Limits, States, TABLES};
-use crate::registry::{lockout, refresh, reset, session, sign_up};
+use crate::registry::{account, lockout, refresh, reset, session, sign_up};
 use crate::storage::Storage;
 use crate::storage::simulated::SimStorage;
 use crate::system::clock::{Clock, Timestamp};
@@ -94,6 +94,7 @@ impl ReplayTarget for Everything {
 fn limits() -> Limits {
     const HOUR: Duration = Duration::from_hours(1);
     Limits {
+        account: account::Limits::default(),
         lockout: lockout::Limits {
             failures: 5,
             cap: 100,

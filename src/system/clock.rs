@@ -63,6 +63,12 @@ impl Timestamp {
             .unwrap_or_else(|| String::from("9999-12-31T23:59:59Z"))
     }
 
+    /// Returns the time as RFC 3339 in UTC with milliseconds, which reads back as the same time.
+    pub fn rfc3339_millis(self) -> String {
+        let text = self.rfc3339();
+        text.strip_suffix('Z').map_or(text.clone(), |secs| format!("{secs}.{:03}Z", self.0 % 1000))
+    }
+
     /// Parses RFC 3339 text. Returns `None` if it is something else or lies before 1970.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         use time::format_description::well_known::Rfc3339;

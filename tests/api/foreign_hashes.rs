@@ -63,7 +63,7 @@ async fn account(engine: &Engine, email: &str) -> AccountV4 {
 fn pool() -> HashPool {
     let cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
     let wait_budget = Duration::from_mins(10);
-    let options = Options { threads: 1, wait_budget, cost, implementation: Choice::Auto };
+    let options = Options { threads: 1, wait_budget, cost, implementation: Choice::Auto, memory_kib: 64 };
     let fail_stop = FailStop::new(|why| panic!("{why}"));
     HashPool::start(options, &Clock::system(), &Arc::new(Random::seeded(1)), &fail_stop).unwrap()
 }

@@ -9,6 +9,7 @@ mod flows;
 mod foreign_clients;
 pub mod foreign_hashes;
 mod http_edge;
+mod imports;
 mod log_out;
 mod openapi;
 mod reference;

@@ -177,7 +177,8 @@ fn operation(method: &str, path: &str, operation: &Value, out: &mut String) {
             .unwrap();
     }
     if let Some(content) = content {
-        members(&content["application/json"]["schema"], out);
+        let body = content.get("application/json").or_else(|| content.get("application/x-ndjson"));
+        members(&body.unwrap()["schema"], out);
     }
     if !out.ends_with("\n\n") {
         out.push('\n');
@@ -186,6 +187,9 @@ fn operation(method: &str, path: &str, operation: &Value, out: &mut String) {
         let other: Vec<_> =
             forms.keys().filter(|name| *name != "application/json").map(|name| format!("`{name}`")).collect();
         writeln!(out, "The same as {}, in which other members are passed over.\n", other.join(", ")).unwrap();
+    }
+    if content.is_some_and(|content| content.contains_key("application/x-ndjson")) {
+        out.push_str("The body is `application/x-ndjson`: each line is such an object.\n\n");
     }
     if content.is_some() && operation["requestBody"]["required"] == false {
         out.push_str("The body may be left out.\n\n");

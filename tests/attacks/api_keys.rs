@@ -15,12 +15,13 @@ const SCOPES: [&str; 6] =
     ["introspect", "revocations", "metrics", "admin:read", "admin:write", "events:read"];
 
 /// Every endpoint that a credential opens, with the scope that opens it to a service; none does for people's own.
-const ENDPOINTS: [(&str, &str, Option<&str>); 43] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 44] = [
     ("POST", "/v1/introspect", Some("introspect")),
     ("GET", "/v1/revocations", Some("revocations")),
     ("GET", "/metrics", Some("metrics")),
     ("GET", "/v1/admin/users", Some("admin:read")),
     ("POST", "/v1/admin/users", Some("admin:write")),
+    ("POST", "/v1/admin/users/import", Some("admin:write")),
     ("GET", "/v1/admin/users/ID", Some("admin:read")),
     ("PATCH", "/v1/admin/users/ID", Some("admin:write")),
     ("POST", "/v1/admin/users/ID/unlock", Some("admin:write")),

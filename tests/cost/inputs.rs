@@ -91,6 +91,7 @@ pub const FIELDS: &[Fields] = &[
     ("POST", "/v1/unlock", Stranger, &[("token", Token)]),
     ("POST", "/v1/introspect", Admin, &[("token", Token)]),
     ("GET", "/v1/revocations", Admin, &[("since", Text), ("wait", Text)]),
+    ("POST", "/v1/admin/users/import", Admin, &[]),
     (
         "GET",
         "/v1/admin/users",

@@ -5,6 +5,7 @@ mod crash;
 mod events;
 mod faults;
 mod golden;
+mod imports;
 mod places;
 mod restore;
 mod two_engines;

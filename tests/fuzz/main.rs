@@ -16,6 +16,7 @@
 #[path = "../support/counting_allocator.rs"]
 mod counting_allocator;
 mod decoders;
+mod imports;
 mod memory;
 mod mutate;
 mod texts;
@@ -147,6 +148,8 @@ readers! {
     foreign_hashes => texts::foreign_hashes;
     account_names => texts::account_names;
     carried_fields => texts::carried_fields;
+    import_lines => imports::import_lines;
+    dumps => imports::dumps;
 }
 
 /// Makes a decoder that may contain a mistake, which one changed bit of its valid input shows.

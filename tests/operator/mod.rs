@@ -10,6 +10,7 @@ mod command_line;
 mod data_tools;
 mod figures;
 mod health;
+mod imports;
 mod log_lines;
 mod mail_delivery;
 mod mail_server;

@@ -172,6 +172,7 @@ fn hash_times(config: &Config) -> Vec<Duration> {
             wait_budget: config.password.wait_budget,
             cost: config.password.cost,
             implementation: config.password.implementation,
+            memory_kib: u64::from(config.password.cost.memory_kib),
         };
         let fail_stop = FailStop::new(|_| {});
         let pool = HashPool::start(options, &Clock::system(), &Arc::new(Random::system()), &fail_stop);
@@ -295,7 +296,18 @@ fn running_server(config: &Config) -> Vec<Line> {
     };
     let mut lines: Vec<Line> = items.iter().map(fail).collect();
     lines.extend(answer.pointer("/ok/ready").map(readiness));
+    let foreign = answer.pointer("/ok/foreign_hashes").and_then(Value::as_u64).unwrap_or(0);
+    lines.extend((foreign > 0).then(|| foreign_hashes(config, foreign)));
     lines
+}
+
+/// Says how many hashes of other systems are left. They stay for ever unless a time is set.
+fn foreign_hashes(config: &Config, count: u64) -> Line {
+    let hashes = counted(count, "account has", "accounts have");
+    let what = format!("hashes of other systems: {hashes} one that no log-in has replaced yet");
+    let why = "each check of a password takes the work of theirs too, and a copy of the old system can be guessed at";
+    let fix = String::from("set [password] drop_foreign_after_days = 180");
+    Line::new(config.password.foreign_for.is_some(), "warn", what, why, fix)
 }
 
 /// Checks what the running server says of itself, as `/readyz` does.

@@ -1,5 +1,7 @@
 //! `portcullis user`.
 
+mod export;
+mod import;
 mod prompt;
 mod told;
 
@@ -133,6 +135,13 @@ pub enum UserCommand {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
     },
+    /// Create the accounts of a file, a line each, or of the dump of another system.
+    ///
+    /// An account that is there is never changed: a file that was imported in part is simply imported again. Exits with 0 if
+    /// every user is there now, with 1 if some were refused.
+    Import(import::Import),
+    /// Write all accounts as lines that an import takes.
+    Export(export::Export),
     /// Show an account: lockout, sessions, devices, links, and its last mail.
     Show {
         /// E-mail address or id of the account, or external: and its external id.
@@ -218,6 +227,8 @@ pub enum UserCommand {
 impl UserCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let told: fn(&Value) -> Vec<String> = match self {
+            Self::Import(import) => return import.run(cli),
+            Self::Export(export) => return export.run(cli),
             Self::Add { .. } => |result| vec![format!("created {}{}", named(result), mailed(result))],
             Self::Set { .. } => set,
             Self::Invite { .. } => |result| vec![format!("invited {}{}", named(result), mailed(result))],
@@ -238,6 +249,7 @@ impl UserCommand {
 
     fn operation(&self) -> Result<Operation, Failure> {
         Ok(match self {
+            Self::Import(_) | Self::Export(_) => return Err(Failure::fault("no single operation")),
             Self::Add {
                 email,
                 roles,

@@ -128,6 +128,13 @@ pub(super) fn listed(result: &Value) -> Vec<String> {
         }
         _ => {}
     }
+    match result["foreign_hashes"].as_u64() {
+        Some(foreign) if foreign > 0 => {
+            let hashes = counted(foreign, "account has", "accounts have");
+            lines.push(format!("{hashes} a hash of another system, which the first log-in replaces"));
+        }
+        _ => {}
+    }
     lines
 }
 
@@ -188,7 +195,7 @@ pub(super) fn shown(result: &Value) -> Vec<String> {
         ("status", text(&result["status"])),
         ("roles", roles(result)),
         ("created", text(&result["created_at"])),
-        ("password", String::from(if result["has_password"] == true { "set" } else { "none yet" })),
+        ("password", password(result)),
         (
             "lockout",
             format!(
@@ -221,6 +228,27 @@ pub(super) fn shown(result: &Value) -> Vec<String> {
         fields.push(("address change", format!("can be undone until {until}")));
     }
     fields.into_iter().map(|(name, field)| format!("{name:<15}{field}")).collect()
+}
+
+/// Tells whether an account has a password, and of what kind if another system has hashed it.
+fn password(result: &Value) -> String {
+    let text = |name: &str| result[name].as_str();
+    let has_password = result["has_password"] == true;
+    match (text("foreign_hash"), text("foreign_hash_ends_at"), text("imported_at")) {
+        (Some(hash), Some(end), _) => {
+            format!("a hash of another system ({hash}), none any more from {end} on")
+        }
+        (Some(hash), None, _) => {
+            format!("a hash of another system ({hash}), which the first log-in replaces")
+        }
+        (None, _, _) if has_password => String::from("set"),
+        (None, Some(end), Some(at)) => {
+            format!(
+                "none yet; imported at {at}, and what another system had hashed is no password any more since {end}"
+            )
+        }
+        (None, ..) => String::from("none yet"),
+    }
 }
 
 /// Tells what an account carries beside its name, as far as it has it.

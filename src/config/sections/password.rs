@@ -44,6 +44,12 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "",
         "File of known passwords to refuse, one a line, in addition to the built-in list.",
     ),
+    number(
+        "password.drop_foreign_after_days",
+        "0",
+        0..=3650,
+        "Days from an import after which the hash of another system is no password any more. 0: never.",
+    ),
 ];
 
 /// The settings of `[password]`.
@@ -63,6 +69,8 @@ pub struct Password {
     pub chars_min: usize,
     /// A file of known passwords to refuse, in addition to the built-in list.
     pub list_file: Option<PathBuf>,
+    /// How long after an import the hash of another system counts as a password; `None` for ever.
+    pub foreign_for: Option<Duration>,
 }
 
 impl Password {
@@ -83,6 +91,7 @@ impl Password {
             "reference" => Choice::Reference,
             _ => Choice::Auto,
         };
+        let foreign_days = reader.number("password.drop_foreign_after_days");
         Self {
             cost,
             threads,
@@ -91,6 +100,7 @@ impl Password {
             pepper_file: secret_file(reader, "password.pepper_file"),
             chars_min: reader.number("password.min_length") as usize,
             list_file: reader.path("password.list_file"),
+            foreign_for: (foreign_days > 0).then(|| Duration::from_hours(24 * foreign_days)),
         }
     }
 }

@@ -64,6 +64,7 @@ impl Carried<'_> {
                 locale: locale.transpose()?,
                 user_metadata: object("/user_metadata", self.user_metadata)?,
                 app_metadata: object("/app_metadata", self.app_metadata)?,
+                imported_ms: None,
             },
         })
     }

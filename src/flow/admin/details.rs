@@ -8,6 +8,7 @@ use crate::flow::account::open_sessions;
 use crate::flow::authenticate::Held;
 use crate::flow::devices::{self, DeviceFamily};
 use crate::flow::refusal::FlowError;
+use crate::password::foreign::Stored;
 use crate::registry::account::AccountV4;
 use crate::registry::lockout::LockState;
 use crate::registry::lockout::actor::StateOf;
@@ -40,9 +41,15 @@ pub struct Details {
     pub links: Vec<(Purpose, Timestamp)>,
     /// The last mail to its address, as far as memory has it.
     pub mail: Option<LastMail>,
+    /// When the hash of another system counts no longer, or counted, from its import on; `None` if it stays.
+    pub foreign_end: Option<Timestamp>,
 }
 
 impl Details {
+    fn imported_at(&self) -> Option<Timestamp> {
+        imported_at(&self.account)
+    }
+
     /// Describes the account for an administrator.
     pub fn json(&self) -> Value {
         let devices = self.devices.iter();
@@ -69,6 +76,9 @@ impl Details {
         });
         let shown = json!({
             "has_password": self.account.phc.is_some(),
+            "imported_at": self.imported_at().map(Timestamp::rfc3339),
+            "foreign_hash": foreign_hash(&self.account),
+            "foreign_hash_ends_at": self.foreign_end.map(Timestamp::rfc3339),
             "lock": {
                 "failures": self.lock.failures,
                 "locked_until": self.lock.locked_until.map(Timestamp::rfc3339),
@@ -87,6 +97,17 @@ impl Details {
         }
         body
     }
+}
+
+/// Returns when an account was imported.
+fn imported_at(account: &AccountV4) -> Option<Timestamp> {
+    account.extra.as_ref().map(|extra| Timestamp(extra.imported_ms)).filter(|at| *at > Timestamp::ZERO)
+}
+
+/// Describes the hash of an account if another system has made it: the scheme and its cost.
+fn foreign_hash(account: &AccountV4) -> Option<String> {
+    let stored = Stored::parse(account.phc.as_deref()?).ok()?;
+    (!matches!(stored, Stored::Native(_))).then(|| stored.to_string())
 }
 
 /// Returns how `account` stands.
@@ -110,5 +131,10 @@ pub async fn details(engine: &Engine, _: &Admin, account: AccountV4) -> Result<D
     links.retain(|(purpose, _)| *purpose != Purpose::Verify || !account.email_verified);
     let mail = engine.outbox.ask(LastTo { address: account.email.clone() }).await?;
     let sessions = open.len() - families;
-    Ok(Details { account, lock, sessions, families, devices, last_log_in, links, mail })
+    // Once it has a password of here, nothing ends.
+    let is_of_here = account.phc.is_some() && foreign_hash(&account).is_none();
+    let foreign_for = engine.services.config.password.foreign_for.filter(|_| !is_of_here);
+    let foreign_end = imported_at(&account).zip(foreign_for).map(|(at, days)| at + days);
+    let foreign_end = foreign_end.filter(|end| account.phc.is_some() || *end <= engine.clock.now());
+    Ok(Details { account, lock, sessions, families, devices, last_log_in, links, mail, foreign_end })
 }

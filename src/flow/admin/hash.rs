@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::password::QueueKey;
 use crate::password::foreign::StoredHash;
-use crate::registry::account::{AccountV4, Change};
+use crate::registry::account::{AccountV4, Change, ExtraChange};
 use crate::value::id::AccountId;
 
 /// Gives an account that has no password the hash that another system has made of it. The owner logs in with the password
@@ -32,7 +32,9 @@ pub async fn set_hash(
         StoredHash::Fast(digest) => engine.services.pool.wrap(QueueKey::OWN, digest).await?.into(),
     };
     // Whoever sets a password meanwhile raises the epoch.
-    let change = Change { phc: Some(text), if_epoch: Some(before.auth_epoch), ..Change::default() };
+    let imported_ms = Some(engine.clock.now().as_millis());
+    let extra = ExtraChange { imported_ms, ..ExtraChange::default() };
+    let change = Change { phc: Some(text), if_epoch: Some(before.auth_epoch), extra, ..Change::default() };
     let altered = alter(engine, id, change).await?;
     admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
     Ok(altered.after)

@@ -5,8 +5,10 @@ mod address;
 mod details;
 mod difference;
 pub mod events;
+mod export;
 mod facade;
 mod hash;
+pub mod import;
 pub mod invitations;
 mod list;
 
@@ -15,6 +17,7 @@ pub use accounts::{
     send_reset, unlock,
 };
 pub use details::{Details, details};
+pub use export::{Export, exported_line};
 pub use facade::{Account, Accounts, NewAccount};
 pub use hash::set_hash;
 pub use list::{EXTERNAL, Found, Query, StatusWanted, account_json, find, find_external, get, list};

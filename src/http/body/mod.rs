@@ -6,7 +6,9 @@
 //! **The rule:** a body that is not complete by the deadline is answered with 408, and the connection is closed. This
 //! holds for every path, also for those that use no body: a request does not end before its body does.
 
+mod headers;
 mod json_body;
+pub(super) mod streamed;
 mod strict_json;
 
 use std::convert::Infallible;
@@ -19,15 +21,15 @@ use std::time::Duration;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::Method;
-use actix_web::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING, UPGRADE,
-};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING, UPGRADE};
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroize;
 
+use self::headers::{announced, is_encoded};
+use self::streamed::{Streamed, Unread};
 use super::connection::{Serving, has_valid_host};
 use super::problem::Problem;
 use super::rejection::Rejection;
@@ -109,12 +111,6 @@ impl MediaType {
             Self::Other
         }
     }
-}
-
-/// Says whether a body was encoded for transfer. `identity` is the name of no encoding.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii());
-    codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 impl Body {
@@ -225,9 +221,6 @@ async fn charged<T>(
     }
 }
 
-/// The rest of a body that was not read to its end.
-type Unread = Pin<Box<BodyStream<web::Payload>>>;
-
 /// Reads the body of a request and keeps it for the [`Body`] extractor.
 ///
 /// `has_get` says whether the endpoint has GET: one that has none refuses the method, whatever the body.
@@ -245,7 +238,8 @@ pub(super) async fn read(
         return Ok(());
     }
     let announced = announced(headers);
-    let is_too_large = announced.is_some_and(is_too_much);
+    let is_streamed = streamed::is_streamed(request);
+    let is_too_large = announced.is_some_and(if is_streamed { streamed::is_too_much } else { is_too_much });
     // The HTTP library finds no end of the body of a request that offers WebSocket.
     let is_without_end = headers.contains_key(UPGRADE) && !headers.contains_key(TRANSFER_ENCODING);
     let ends_at = announced.filter(|_| is_without_end).and_then(|announced| usize::try_from(announced).ok());
@@ -260,7 +254,13 @@ pub(super) async fn read(
     }
     if is_too_large {
         serving.inspect(|serving| serving.is_last());
-        return Err((too_large(), unread));
+        let problem = if is_streamed { streamed::too_large() } else { too_large() };
+        return Err((problem, unread));
+    }
+    if is_streamed && !is_without_end {
+        serving.inspect(|serving| serving.is_last());
+        request.extensions_mut().insert(Streamed::new(unread));
+        return Ok(());
     }
     let read = tokio::select! {
         biased;
@@ -311,12 +311,6 @@ pub fn announces_too_much(headers: &HeaderMap) -> bool {
 
 const fn is_too_much(announced: u64) -> bool {
     announced > BODY_BYTES_MAX as u64
-}
-
-/// Returns the length of the body that a request announces.
-fn announced(headers: &HeaderMap) -> Option<u64> {
-    // The HTTP library has refused a length that is no number of 64 bits, and one that comes twice.
-    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok())
 }
 
 /// Reads the body to its end, or to the length `ends_at`: of a request that offers WebSocket the library finds no end.

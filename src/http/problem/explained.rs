@@ -157,6 +157,13 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "Wait, then send it again. The operator looks at `portcullis_hook_failed_total` and the log.",
     ),
     page(
+        "import_running",
+        409,
+        Retry::Again,
+        "Another import of accounts is at work; one is at a time.",
+        "Wait until it has ended, and send this one then.",
+    ),
+    page(
         "insufficient_role",
         403,
         Retry::Credential,

@@ -85,6 +85,11 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             let detail = "An account with this e-mail address exists already, or had it until a change that can still be undone.";
             Problem::new(409, "email_taken", detail)
         }
+        Refusal::ImportRunning => Problem::new(
+            409,
+            "import_running",
+            "Another import is at work. Send this one when it has ended.",
+        ),
         Refusal::ExternalIdTaken => Problem::new(
             409,
             "external_id_taken",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::parts::{Parts, written};
+use crate::http::body::streamed::MEDIA_TYPE;
 use crate::http::problem::explained::{explained, title};
 use crate::http::routes::schema::Schema;
 use crate::http::routes::{Answer, Credential, Operation, Takes};
@@ -134,6 +135,10 @@ fn body(operation: &Operation, parts: &mut Parts) -> Option<Value> {
         Takes::Json(schema) => (true, schema, None),
         Takes::OptionalJson(schema) => (false, schema, None),
         Takes::JsonOrForm(schema, form) => (true, schema, Some(form)),
+        Takes::Lines(schema) => {
+            let content = json!({MEDIA_TYPE: {"schema": parts.form(&schema)}});
+            return Some(json!({"required": true, "content": content}));
+        }
     };
     let mut content = json!({"application/json": {"schema": parts.form(&json)}});
     if let (Some(form), Some(content)) = (form, content.as_object_mut()) {

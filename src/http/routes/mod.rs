@@ -139,6 +139,8 @@ pub(super) enum Takes {
     OptionalJson(Schema),
     /// A JSON object, or a form.
     JsonOrForm(Schema, Schema),
+    /// Lines, each a JSON object, of which there may be more than elsewhere.
+    Lines(Schema),
 }
 
 /// A parameter of the path.

@@ -360,6 +360,14 @@ impl Handle {
         }
     }
 
+    /// Says whether `bytes` more leave others a quarter of a segment beside what is kept back: for work that can wait, so
+    /// that it takes nothing which a request needs now. Nothing is reserved, and nothing is counted as refused.
+    pub fn has_ample_room(&self, bytes: usize) -> bool {
+        let core = self.shared.core.lock();
+        let wanted = core.charged + bytes as u64 + core.kept_back + core.kept_back / 4;
+        !core.low && wanted <= core.room && core.charged + bytes as u64 <= self.shared.sizes.window / 2
+    }
+
     /// The delay after which a refused client should try again.
     pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 }
@@ -462,6 +470,21 @@ mod tests {
         assert_eq!(refused(Class::Essential), None);
         journal.shared.core.lock().stopped = true;
         assert_eq!(refused(Class::Essential), Some(NoRoom::Stopped));
+    }
+
+    #[test]
+    fn work_that_can_wait_waits_while_it_would_leave_requests_little_room() {
+        let journal = handle(1_000 + 4_096 + 1_024, 4_096);
+        assert!(journal.has_ample_room(1_000));
+        assert!(!journal.has_ample_room(1_001));
+        // Half of what may wait for the disk is for others.
+        assert!(!handle(1 << 20, 0).has_ample_room(1_025));
+        let held = journal.reserve(1, Class::Ordinary).unwrap();
+        assert!(!journal.has_ample_room(1_000));
+        drop(held);
+        journal.shared.core.lock().low = true;
+        assert!(!journal.has_ample_room(1));
+        assert_eq!(journal.stats().refused, 0);
     }
 
     #[test]

@@ -107,6 +107,17 @@ impl Stored {
     }
 }
 
+impl Stored {
+    /// Returns the id of the pepper that the hash was made with, if it was.
+    pub fn pepper(&self) -> Option<String> {
+        match self {
+            Self::Native(phc) => phc.pepper(),
+            Self::Wrapped(wrapped) => wrapped.phc().pepper(),
+            Self::Foreign(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let argon2id = |f: &mut fmt::Formatter<'_>, phc: &Phc| {

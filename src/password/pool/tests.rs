@@ -6,7 +6,8 @@ use crate::password::{EqualCost, KnownBad};
 
 fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
     let wait_budget = Duration::from_millis(budget_ms);
-    let options = Options { threads, wait_budget, cost, implementation: Choice::Auto };
+    let memory_kib = u64::from(cost.memory_kib);
+    let options = Options { threads, wait_budget, cost, implementation: Choice::Auto, memory_kib };
     let fail_stop = FailStop::new(|why| panic!("{why}"));
     HashPool::start(options, &Clock::system(), &Arc::new(Random::seeded(1)), &fail_stop).unwrap()
 }

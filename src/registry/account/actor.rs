@@ -1,15 +1,52 @@
 //! The mailbox around [`Accounts`].
 
+use actix::{Context, Handler, Message};
+
 pub use super::command::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp};
+use super::import::{Batch, Imported};
 use super::{AccountV4, Accounts, Altered, Change, Holder, Refusal, SignedUp};
 use crate::journal::append::handle::Class;
 use crate::password::EqualWork;
-use crate::registry::{handles, reads, registry};
+use crate::registry::{Owner, handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 use crate::value::search::Search;
 
 registry!(Accounts, AccountV4, "account", revokes Accounts::revoked_by, tells Accounts::events_of, overdue Accounts::overdue);
+
+/// Creates the accounts of a batch that was imported.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The accounts.
+    pub batch: Batch,
+}
+
+/// Says what would become of a batch, and changes nothing.
+#[derive(Clone, Debug)]
+pub struct JudgeImport {
+    /// The accounts.
+    pub batch: Batch,
+}
+
+/// Reads all accounts, some at a time: whole buckets from the bucket `from` on.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAccounts {
+    /// The first bucket.
+    pub from: usize,
+}
+
+/// Counts the hashes of other systems, digests in argon2id included. The newest may not be durable yet.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "u64")]
+pub struct CountForeign;
+
+impl Handler<CountForeign> for Owner<Accounts> {
+    type Result = u64;
+
+    fn handle(&mut self, _: CountForeign, _: &mut Context<Self>) -> u64 {
+        self.state.stored_costs().foreign_count()
+    }
+}
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +147,7 @@ handles!(Accounts {
     Administer => Result<Altered, Refusal>, by(|administer| administer.0.change.class()), |accounts, administer, now| {
         accounts.administer(administer, now)
     };
+    Import => Vec<Imported>, Ordinary, |accounts, import, now| accounts.import(import.batch, now);
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
     ReleaseUnprovenAddress => Option<AccountV4>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
@@ -120,14 +158,22 @@ handles!(Accounts {
 });
 
 reads!(Accounts {
-    Find => Option<AccountV4>, |accounts, find, _| accounts.find(find.name).cloned();
-    FindExternal => Option<AccountV4>, |accounts, find, _| accounts.find_external(&find.external_id).cloned();
+    Find => Option<AccountV4>, |accounts, find, now| {
+        accounts.find(find.name).map(|account| accounts.in_force(account, now))
+    };
+    FindExternal => Option<AccountV4>, |accounts, find, now| {
+        accounts.find_external(&find.external_id).map(|account| accounts.in_force(account, now))
+    };
     FindHolder => Option<Holder>, |accounts, find, now| accounts.holder(find.name, now);
-    FindToCheck => ToCheck, |accounts, find, _| ToCheck {
-        account: accounts.find(find.name).cloned(),
+    FindToCheck => ToCheck, |accounts, find, now| ToCheck {
+        account: accounts.find(find.name).map(|account| accounts.in_force(account, now)),
         work: accounts.stored_costs().equal_work(find.name),
     };
-    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV4>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
+    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV4>, |accounts, by_id, now| {
+        accounts.get(by_id.id).map(|account| accounts.in_force(account, now))
+    };
+    JudgeImport => Vec<Imported>, |accounts, judge, now| accounts.import(judge.batch, now).verdict;
+    ReadAccounts => (Vec<AccountV4>, usize), |accounts, read, _| accounts.read_from(read.from);
     Admins => Vec<AccountV4>, |accounts, admins, _| accounts.admins(admins.limit);
     List => Vec<AccountV4>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let is_named = list.q.as_ref().is_none_or(|q| {

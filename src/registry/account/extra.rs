@@ -26,6 +26,8 @@ pub struct ExtraChange {
     pub user_metadata: Option<Box<str>>,
     /// The JSON object that administrators alone may change, as compact text. It replaces the whole object.
     pub app_metadata: Option<Box<str>>,
+    /// When it was imported, in milliseconds since 1970.
+    pub imported_ms: Option<u64>,
 }
 
 impl ExtraChange {
@@ -40,7 +42,8 @@ impl ExtraChange {
             return extra;
         }
         let mut next = extra.map(Arc::unwrap_or_clone).unwrap_or_default();
-        let Self { external_id, locale, user_metadata, app_metadata } = self;
+        let Self { external_id, locale, user_metadata, app_metadata, imported_ms } = self;
+        next.imported_ms = imported_ms.unwrap_or(next.imported_ms);
         for (field, change) in [
             (&mut next.external_id, external_id),
             (&mut next.locale, locale),
@@ -187,6 +190,7 @@ mod tests {
             locale: text("en-GB"),
             user_metadata: text("{\"a\":1}"),
             app_metadata: text("{\"b\":2}"),
+            imported_ms: None,
         };
         let account = alter(&mut accounts, 1, all.clone()).unwrap();
         assert_eq!(account.external_id(), Some("7"));
@@ -318,6 +322,7 @@ mod tests {
             locale: Some("en-GB".into()),
             user_metadata: long("u"),
             app_metadata: long("a"),
+            imported_ms: None,
         };
         let mut accounts = Accounts::default();
         for number in 0..100 {

@@ -21,6 +21,9 @@
 //! remembers the passwords that were replaced within three days, four at most, of which the oldest stay: a thief who
 //! changes the password before the address leaves the owner's among them.
 //!
+//! **An import** creates the accounts of another system, many in one message: see `import.rs`. Of these, what is not proved is
+//! not vouched for either: whoever signed up there with the address of another person must not keep a password here.
+//!
 //! **What else an account carries** is a language, two JSON objects and the id of another program: see `extra.rs`. A change of
 //! that raises no epoch. An account to which an administrator has given some of it holds its address like one with roles.
 //!
@@ -33,6 +36,8 @@
 pub mod actor;
 pub mod command;
 mod extra;
+pub mod foreign;
+pub mod import;
 pub mod record;
 pub mod state;
 pub mod stored_costs;
@@ -40,5 +45,6 @@ mod told;
 
 pub use command::{Altered, Change, FormerChange, Holder, Origin, Refusal, SignUp, SignedUp};
 pub use extra::ExtraChange;
+pub use foreign::Limits;
 pub use record::{AccountExtraV1, AccountV4, Status};
 pub use state::{ADMIN, Accounts, is_admin};

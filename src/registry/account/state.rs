@@ -7,8 +7,10 @@ use super::command::{
     SignUp, SignedUp,
 };
 use super::extra::ExternalIds;
+use super::foreign::Limits;
 use super::record::{AccountExtraV1, AccountV4, FormerAddressV2, REPLACED_MAX, ReplacedPasswordV1, Status};
 use super::stored_costs::StoredCosts;
+use crate::journal::format::buckets::BUCKETS;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
@@ -26,6 +28,11 @@ pub const ADMIN: &str = "admin";
 /// Bytes of accounts that are written at once because they forget something: fewer than one entry holds.
 const FORGOTTEN_BYTES_MAX: usize = 48 * 1024;
 
+/// The most accounts that [`Accounts::read_from`] returns, unless a single bucket holds more.
+const READ_AT_ONCE: usize = 128;
+/// Bytes of accounts after which it reads no further bucket.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
 /// All accounts of one engine.
 pub struct Accounts {
     by_id: Buckets<[u8; 16], AccountV4>,
@@ -33,16 +40,25 @@ pub struct Accounts {
     by_external_id: ExternalIds,
     /// The active accounts with the role of administrators.
     admins: BTreeSet<AccountId>,
-    /// The accounts that remember a former address or replaced passwords, by the time at which the first of these is over.
+    /// The accounts that remember a former address or replaced passwords, or have a password that counts for a time only, by
+    /// the time at which the first of these is over.
     to_forget: BTreeSet<(u64, AccountId)>,
     /// The former addresses whose change can be undone, each with its account. One that was just over may have been taken
     /// and left again by another account, so an address may have two.
     kept: BTreeSet<([u8; 16], [u8; 16])>,
     costs: StoredCosts,
+    limits: Limits,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl Accounts {
+    /// Creates a state without accounts.
+    pub fn new(limits: Limits) -> Self {
         Self {
             by_id: Buckets::new(),
             by_name: Index::new(),
@@ -51,14 +67,22 @@ impl Default for Accounts {
             to_forget: BTreeSet::new(),
             kept: BTreeSet::new(),
             costs: StoredCosts::default(),
+            limits,
         }
     }
-}
 
-impl Accounts {
     /// Returns the account of `id`.
     pub fn get(&self, id: AccountId) -> Option<&AccountV4> {
         self.by_id.get(&id.to_bytes())
+    }
+
+    /// Returns `account` as it counts at `now`: without a password whose time is over, which no sweep has removed yet.
+    pub fn in_force(&self, account: &AccountV4, now: Timestamp) -> AccountV4 {
+        let mut account = account.clone();
+        if self.limits.is_password_over(&account, now) {
+            account.phc = None;
+        }
+        account
     }
 
     /// Returns the account whose address has the key `name`.
@@ -167,7 +191,7 @@ impl Accounts {
             return Decision::unchanged(Err(Refusal::ExternalIdTaken));
         }
         let mut next = account.clone();
-        forget_over(&mut next, now);
+        self.forget_over(&mut next, now);
         if change.phc.is_some() || change.clear_phc {
             remember_replaced(&mut next, now);
         }
@@ -263,7 +287,8 @@ impl Accounts {
         }
     }
 
-    /// Returns the writes that forget former addresses and replaced passwords which nothing can ask for any more at `now`.
+    /// Returns the writes that forget former addresses and replaced passwords which nothing can ask for any more at `now`, and
+    /// passwords whose time is over.
     /// Those of [`ENDED_AT_ONCE`] accounts at most, and of fewer where these carry much: one entry holds them.
     pub fn overdue(&self, now: Timestamp) -> Vec<Write<AccountV4>> {
         let over = self.to_forget.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
@@ -277,10 +302,31 @@ impl Accounts {
         });
         let forgotten = |account: &AccountV4| {
             let mut account = account.clone();
-            forget_over(&mut account, now);
+            self.forget_over(&mut account, now);
             Write::Put(account)
         };
         accounts.map(forgotten).collect()
+    }
+
+    /// Drops what `account` remembers no longer at `now`, and a password whose time is over.
+    fn forget_over(&self, account: &mut AccountV4, now: Timestamp) {
+        account.former = account.former.take().filter(|former| now < former.end());
+        if account.replaced.iter().any(|replaced| now >= replaced.end()) {
+            let mut replaced = std::mem::take(&mut account.replaced).into_vec();
+            replaced.retain(|replaced| now < replaced.end());
+            account.replaced = replaced.into();
+        }
+        if self.limits.is_password_over(account, now) {
+            account.phc = None;
+        }
+    }
+
+    /// Returns the place of an account among those of which something goes after a time.
+    fn forgotten_at(&self, account: &AccountV4) -> Option<(u64, AccountId)> {
+        let former = account.former.as_ref().map(|former| former.end());
+        let replaced = account.replaced.iter().map(ReplacedPasswordV1::end);
+        let ends = former.into_iter().chain(replaced).chain(self.limits.password_end(account));
+        ends.min().map(|end| (end.as_millis(), account.id))
     }
 
     /// Says whether an account is an active administrator beside whom no other one can log in.
@@ -326,6 +372,20 @@ impl Accounts {
         page.into_iter().take(limit).cloned().collect()
     }
 
+    /// Returns the accounts of whole buckets, beginning with the bucket `from`, and the number of the next bucket: some at a
+    /// time, so that no message takes long.
+    pub fn read_from(&self, from: usize) -> (Vec<AccountV4>, usize) {
+        let (mut accounts, mut bytes, mut next) = (Vec::new(), 0, from);
+        while next < BUCKETS && accounts.len() < READ_AT_ONCE && bytes < READ_BYTES_MAX {
+            for (_, account) in self.by_id.bucket(next) {
+                bytes += stored_bytes(account);
+                accounts.push(account.clone());
+            }
+            next += 1;
+        }
+        (accounts, next)
+    }
+
     /// Returns at most `limit` active administrators, in the order of their ids.
     pub fn admins(&self, limit: usize) -> Vec<AccountV4> {
         self.admins.iter().take(limit).filter_map(|id| self.get(*id)).cloned().collect()
@@ -369,7 +429,7 @@ impl Accounts {
                 }
                 self.costs.add(account.phc.as_deref());
                 if let Some(before) = self.by_id.get(&account.id.to_bytes()) {
-                    if let Some(gone) = forgotten_at(before) {
+                    if let Some(gone) = self.forgotten_at(before) {
                         self.to_forget.remove(&gone);
                     }
                     if let Some(free) = kept_address(before) {
@@ -382,7 +442,7 @@ impl Accounts {
                 if let Some(external_id) = account.external_id() {
                     self.by_external_id.insert(external_id, account.id);
                 }
-                self.to_forget.extend(forgotten_at(&account));
+                self.to_forget.extend(self.forgotten_at(&account));
                 self.kept.extend(kept_address(&account));
                 if let Some(before) = self.by_id.insert(account.id.to_bytes(), account) {
                     self.costs.remove(before.phc.as_deref());
@@ -391,7 +451,7 @@ impl Accounts {
             Write::Remove(id) => {
                 if let Some(account) = self.by_id.remove(&id) {
                     self.admins.remove(&account.id);
-                    if let Some(gone) = forgotten_at(&account) {
+                    if let Some(gone) = self.forgotten_at(&account) {
                         self.to_forget.remove(&gone);
                     }
                     if let Some(free) = kept_address(&account) {
@@ -439,16 +499,6 @@ fn remember_replaced(account: &mut AccountV4, now: Timestamp) {
     }
 }
 
-/// Drops what `account` remembers no longer at `now`.
-fn forget_over(account: &mut AccountV4, now: Timestamp) {
-    account.former = account.former.take().filter(|former| now < former.end());
-    if account.replaced.iter().any(|replaced| now >= replaced.end()) {
-        let mut replaced = std::mem::take(&mut account.replaced).into_vec();
-        replaced.retain(|replaced| now < replaced.end());
-        account.replaced = replaced.into();
-    }
-}
-
 /// Returns no fewer bytes than `account` takes in an entry.
 pub(super) fn stored_bytes(account: &AccountV4) -> usize {
     // Numbers, ids, and a length before each text, a few bytes each.
@@ -462,13 +512,6 @@ pub(super) fn stored_bytes(account: &AccountV4) -> usize {
         [external_id, locale, user_metadata, app_metadata].into_iter().flatten().map(|text| text.len())
     });
     REST + account.email.len() + texts.chain(roles).chain(replaced).chain(former).chain(extra).sum::<usize>()
-}
-
-/// Returns the place of an account among those that remember something for a time.
-fn forgotten_at(account: &AccountV4) -> Option<(u64, AccountId)> {
-    let former = account.former.as_ref().map(|former| former.end().as_millis());
-    let replaced = account.replaced.iter().map(|replaced| replaced.end().as_millis());
-    former.into_iter().chain(replaced).min().map(|end_ms| (end_ms, account.id))
 }
 
 /// Returns the place of an account among those for which an address is kept.

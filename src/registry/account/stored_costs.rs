@@ -98,6 +98,11 @@ impl<C: Comparable> Counted<C> {
         self.by_cost.is_empty() && self.others == 0
     }
 
+    /// Returns each cost that is counted apart, and the dearest of the others.
+    fn costs(&self) -> impl Iterator<Item = C> {
+        self.by_cost.iter().map(|(cost, _)| *cost).chain(self.dearest_other)
+    }
+
     /// Returns the cost of the hash that `digest` picks at random, and the dearest cost; `None` if no hash is stored.
     fn picked_and_dearest(&self, digest: u64) -> Option<(C, C)> {
         let all = || {
@@ -148,6 +153,31 @@ impl StoredCosts {
                 self.foreign.retain(|_, counted| !counted.is_empty());
             }
         }
+    }
+
+    /// Returns how many hashes of other systems are stored, digests in argon2id included.
+    pub fn foreign_count(&self) -> u64 {
+        let counted = self
+            .foreign
+            .values()
+            .map(|counted| counted.by_cost.iter().map(|(_, count)| count).sum::<u64>() + counted.others);
+        counted.sum::<u64>() + self.wrapped
+    }
+
+    /// Returns the memory in KiB that a hashing thread needs for the dearest stored hash of each kind, if new hashes need
+    /// `own_kib`. Threads keep the memory of argon2, and scrypt takes its own beside it.
+    pub fn memory_kib(&self, own_kib: u32) -> u64 {
+        let native = self.native.costs().map(|cost| u64::from(cost.memory_kib));
+        let foreign = || self.foreign.values().flat_map(Counted::costs);
+        let argon2 = foreign().filter_map(|cost| match cost {
+            ForeignCost::Argon2(_, cost) => Some(u64::from(cost.memory_kib)),
+            _ => None,
+        });
+        let scrypt = foreign().filter_map(|cost| match cost {
+            ForeignCost::Scrypt(cost) => Some(cost.memory_kib()),
+            _ => None,
+        });
+        native.chain(argon2).chain([u64::from(own_kib)]).max().unwrap_or(0) + scrypt.max().unwrap_or(0)
     }
 
     /// Returns the work of checking a password of the name with the key `name`.
@@ -261,6 +291,23 @@ mod tests {
         costs.remove(Some(BCRYPT));
         costs.remove(Some(PBKDF2));
         assert_eq!(costs.equal_work(name(1)), before);
+    }
+
+    #[test]
+    fn memory_is_that_of_the_dearest_argon2_and_the_dearest_scrypt_together() {
+        let mut costs = StoredCosts::default();
+        assert_eq!(costs.memory_kib(19_456), 19_456);
+        costs.add(Some(BCRYPT));
+        costs.add(Some(&phc(64)));
+        assert_eq!(costs.memory_kib(19_456), 19_456);
+        costs.add(Some(&phc(65_536)));
+        assert_eq!(costs.memory_kib(19_456), 65_536);
+        let scrypt = "$scrypt$ln=17,r=8,p=1$c2VhIHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
+        costs.add(Some(scrypt));
+        assert_eq!(costs.memory_kib(19_456), 65_536 + 131_072);
+        assert_eq!(costs.foreign_count(), 2);
+        costs.remove(Some(scrypt));
+        assert_eq!(costs.memory_kib(19_456), 65_536);
     }
 
     #[test]

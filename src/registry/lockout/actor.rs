@@ -15,6 +15,13 @@ pub struct Clear {
     pub name: NameKey,
 }
 
+/// Finds out of many names those with failures or a lock.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// The names.
+    pub names: Vec<NameKey>,
+}
+
 /// Lists a device of a name, whose owner has just proved to be it in another way than by logging in.
 #[derive(Clone, Debug)]
 pub struct ListDevice {
@@ -56,6 +63,11 @@ handles!(Lockouts {
 });
 
 reads!(Lockouts {
+    Failing => Vec<NameKey>, |lockouts, failing, now| {
+        let mut names = failing.names;
+        names.retain(|name| lockouts.state_of(*name, now).failures > 0);
+        names
+    };
     StateOf, of |state_of| state_of.name.0 => LockState, |lockouts, state_of, now| {
         lockouts.state_of(state_of.name, now)
     };

@@ -31,6 +31,13 @@ pub struct EndSignUps {
     pub name: NameKey,
 }
 
+/// Finds out of many addresses those for which a sign-up waits.
+#[derive(Clone, Debug)]
+pub struct NamesWaiting {
+    /// The keys of the addresses.
+    pub names: Vec<NameKey>,
+}
+
 /// Finds the sign-up of an address whose link is to be mailed again.
 #[derive(Clone, Copy, Debug)]
 pub struct FindWaiting {
@@ -92,6 +99,11 @@ handles!(SignUps {
 });
 
 reads!(SignUps {
+    NamesWaiting => Vec<NameKey>, |sign_ups, waiting, _| {
+        let mut names = waiting.names;
+        names.retain(|name| sign_ups.has_any(*name));
+        names
+    };
     ListWaiting => Vec<SignUpV1>, |sign_ups, list, now| {
         let is_wanted = |sign_up: &SignUpV1| list.q.as_ref().is_none_or(|q| {
             q.finds_address(&sign_up.email) || sign_up.name.as_deref().is_some_and(|name| q.finds_name(name))

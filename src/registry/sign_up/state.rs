@@ -246,6 +246,11 @@ impl SignUps {
         Decision { writes: self.ids_of(name.0).map(Write::Remove).collect(), verdict: () }
     }
 
+    /// Says whether an address has a sign-up, alive or not.
+    pub fn has_any(&self, name: NameKey) -> bool {
+        self.ids_of(name.0).next().is_some()
+    }
+
     /// Returns the sign-up of an address whose link is to be mailed again: that of `half`, or else the last one.
     pub fn waiting(
         &self,

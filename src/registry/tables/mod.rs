@@ -25,7 +25,7 @@ use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
 use crate::registry::sign_up::SignUps;
 use crate::registry::sign_up::invitation::Invitations;
-use crate::registry::{Registry, lockout, refresh, reset, session, sign_up};
+use crate::registry::{Registry, account, lockout, refresh, reset, session, sign_up};
 use crate::system::clock::Timestamp;
 
 /// One table of the journal.
@@ -47,6 +47,8 @@ pub struct Table {
 /// The settings of all rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// The settings of the rule of accounts.
+    pub account: account::Limits,
     /// The settings of the lockout.
     pub lockout: lockout::Limits,
     /// The lifetimes of refresh-token families.
@@ -107,7 +109,7 @@ macro_rules! tables {
 }
 
 tables! {
-    accounts: Accounts = |_| Accounts::default(), "account", dump::account, expiry::never;
+    accounts: Accounts = |limits| Accounts::new(limits.account), "account", dump::account, expiry::never;
     lockout: Lockouts = |limits| Lockouts::new(limits.lockout), "lockout", dump::count, expiry::count;
     sessions: Sessions = |limits| Sessions::new(limits.session), "session", dump::session, expiry::session;
     refresh: Families = |limits| Families::new(limits.refresh), "family", dump::family, expiry::family;

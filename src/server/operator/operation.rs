@@ -19,6 +19,7 @@ use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWan
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::api::operations::readiness;
+use crate::registry::account::actor::CountForeign;
 use crate::registry::account::{AccountV4, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::{AnswerOf, FateOf};
@@ -167,6 +168,19 @@ pub enum Operation {
         #[serde(default)]
         host: Option<String>,
     },
+    /// Creates the accounts of the lines that follow on the socket.
+    UserImport {
+        #[serde(default)]
+        dry_run: bool,
+        /// Whether addresses count as proved where a line does not say.
+        #[serde(default)]
+        verified: bool,
+    },
+    /// Answers with a line for each account.
+    UserExport {
+        #[serde(default)]
+        hashes: bool,
+    },
     /// Lists faults of the settings that only a running server can find.
     Findings,
 }
@@ -281,6 +295,10 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
         Operation::AuditAcknowledge => acknowledge::acknowledge(engine, operator).await,
         Operation::WebhookList => Ok(webhooks::list(engine)),
         Operation::WebhookResume { host } => webhooks::resume(engine, operator, host.as_deref()).await,
+        Operation::UserImport { .. } | Operation::UserExport { .. } => {
+            let message = String::from("lines of accounts are sent over a socket");
+            Err(Refusal::Field { pointer: "/operation", code: "needs_stream", message }.into())
+        }
         Operation::Findings => Ok(findings(engine).await),
     }
 }
@@ -316,6 +334,8 @@ async fn list_users(
     if !pending && after.is_none() {
         let query = Query { limit: LIST_MAX, q, status: Some(StatusWanted::Pending), ..Query::default() };
         add(&mut answer, "pending", json!(admin::list(engine, operator, query).await?.len()));
+        let foreign = engine.accounts.ask_of_memory(CountForeign).await?;
+        add(&mut answer, "foreign_hashes", json!(foreign));
     }
     Ok(answer)
 }
@@ -513,7 +533,8 @@ async fn findings(engine: &Engine) -> Value {
         .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}));
     let items: Vec<Value> = items.collect();
     let (_, ready) = readiness(engine).await;
-    json!({"items": items, "ready": ready})
+    let foreign = engine.accounts.ask_of_memory(CountForeign).await.unwrap_or(0);
+    json!({"items": items, "ready": ready, "foreign_hashes": foreign})
 }
 
 /// Says that there is no account `user`, and what would name one.

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use zeroize::Zeroizing;
 
+use super::answer::refused;
 use super::operation::{Operation, operate};
+use super::transfer;
 use crate::engine::Engine;
-use crate::flow::refusal::{FlowError, Refusal};
+use crate::flow::admin::import::How;
 use crate::system::file_error;
 
 /// Timeout for reading a request, and for writing its answer.
@@ -194,11 +196,17 @@ async fn accept(listener: &UnixListener, is_logged: &mut bool) -> UnixStream {
 }
 
 /// Reads one request, runs it and writes its answer.
-async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
+pub async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     let (read, mut write) = stream.into_split();
-    let line = tokio::time::timeout(TIMEOUT, read_line(read)).await??;
+    let mut read = BufReader::new(read);
+    let line = tokio::time::timeout(TIMEOUT, read_line(&mut read)).await??;
     let answer = match serde_json::from_str::<Operation>(&line) {
+        Ok(Operation::UserImport { dry_run, verified }) => {
+            let how = How { is_dry: dry_run, is_verified: verified };
+            transfer::import(engine, uid, how, &mut read, &mut write).await?
+        }
+        Ok(Operation::UserExport { hashes }) => transfer::export(engine, uid, hashes, &mut write).await?,
         Ok(operation) => run(engine, uid, operation).await,
         Err(error) => json!({"error": format!("not an operation: {error}")}),
     };
@@ -206,24 +214,13 @@ async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
 }
 
 /// Reads a line, which may hold a password.
-async fn read_line(read: impl AsyncRead + Unpin) -> io::Result<Zeroizing<String>> {
+async fn read_line(read: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::new());
-    BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
+    read.take(LINE_BYTES_MAX).read_line(&mut line).await?;
     Ok(line)
 }
 
 /// Runs an operation of the user `uid` of this machine and returns the JSON of the answer.
 pub async fn run(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Value {
-    match operate(engine, uid, operation).await {
-        Ok(result) => json!({"ok": result}),
-        Err(FlowError::Refused(Refusal::WeakPassword { found, .. })) => {
-            let reasons: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();
-            json!({"error": format!("the password is too weak: {}", reasons.join("; "))})
-        }
-        Err(FlowError::Refused(Refusal::Field { message, .. })) => json!({"error": message}),
-        Err(FlowError::Refused(refusal @ Refusal::LastAdmin)) => {
-            json!({"error": format!("{refusal} who can log in: make another one first, or add --force")})
-        }
-        Err(error) => json!({"error": error.to_string()}),
-    }
+    operate(engine, uid, operation).await.map_or_else(|error| refused(&error), |result| json!({"ok": result}))
 }

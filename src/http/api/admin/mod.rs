@@ -3,6 +3,7 @@
 mod api_keys;
 mod audit;
 mod events;
+mod import;
 mod invitations;
 mod keys;
 mod shown;
@@ -10,7 +11,8 @@ mod users;
 
 use crate::http::routes::Endpoint;
 
-pub(super) const ENDPOINTS: [&[Endpoint]; 6] = [
+pub(super) const ENDPOINTS: [&[Endpoint]; 7] = [
+    import::ENDPOINTS,
     users::ENDPOINTS,
     invitations::ENDPOINTS,
     keys::ENDPOINTS,

@@ -123,6 +123,15 @@ pub(super) struct AccountDetails {
     #[serde(flatten)]
     account: Account,
     has_password: bool,
+    /// When it was imported from another system.
+    #[schema(required, format = DateTime)]
+    imported_at: Option<String>,
+    /// The scheme and the cost of its password, if another system has hashed it and no log-in has replaced that yet.
+    #[schema(required)]
+    foreign_hash: Option<String>,
+    /// From when on that is no password any more (`password.drop_foreign_after_days`).
+    #[schema(required, format = DateTime)]
+    foreign_hash_ends_at: Option<String>,
     lock: Lock,
     sessions: SessionCounts,
     /// The known devices, by kind of browser.

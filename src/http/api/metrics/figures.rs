@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::engine::request_figures::{BOUNDS_SECS, OTHER, RequestFigures};
 use crate::engine::webhook_status::WebhookState;
 use crate::password::Lane;
+use crate::registry::account::actor::CountForeign;
 use crate::registry::outbox::actor::Waiting;
 use crate::registry::{stuffing, throttle};
 use crate::storage::write_mode::WriteMode;
@@ -123,6 +124,12 @@ async fn of_tables(engine: &Engine, figures: &mut Figures) {
     let records = |records: Result<usize, _>| records.unwrap_or(0) as u64;
     let accounts = records(engine.accounts.records().await);
     figures.gauge("portcullis_accounts", "Accounts.", accounts);
+    let foreign = engine.accounts.ask_of_memory(CountForeign).await.unwrap_or(0);
+    figures.gauge(
+        "portcullis_foreign_hashes",
+        "Hashes of other systems that no log-in has replaced yet.",
+        foreign,
+    );
     let sessions = records(engine.sessions.records().await);
     figures.gauge("portcullis_sessions", "Sessions by cookie that are kept.", sessions);
     let families = records(engine.refresh.records().await);

@@ -1,0 +1,317 @@
+//! `portcullis user import`.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use parking_lot::Mutex;
+use portcullis::flow::admin::import::report::{Outcome, Refused, Report};
+use portcullis::server::operator::dumps::{Dump, Format, Options, Part, hash_config};
+use portcullis::server::operator::operation::Operation;
+use portcullis::system::bounded_file;
+use portcullis::system::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::cli::operate::converse;
+use crate::cli::printable::value;
+use crate::cli::{Cli, Failure, counted, say};
+
+/// Reports that are shown, those of users who are there from before last. `--report` has all.
+const SHOWN_MAX: usize = 100;
+/// The most bytes of the parameters of Firebase.
+const CONFIG_BYTES_MAX: usize = 64 * 1024;
+
+/// Create the accounts of a file, a line each, or of the dump of another system.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The file; - is standard input.
+    file: PathBuf,
+    /// The system that has written the file.
+    #[arg(long, default_value = "portcullis", value_name = "SYSTEM", value_parser = PossibleValuesParser::new(
+        Format::ALL.map(|(name, _)| name)
+    ))]
+    format: String,
+    /// Judge every user, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Count addresses as proved where the file does not say, as that of Django.
+    #[arg(long)]
+    verified: bool,
+    /// A second file with the passwords: the hashes that the support of Auth0 sends, or the table account of Better Auth.
+    #[arg(long, value_name = "FILE")]
+    passwords: Option<PathBuf>,
+    /// A file with the hash parameters of the project, as the console of Firebase shows them.
+    #[arg(long, value_name = "FILE")]
+    hash_config: Option<PathBuf>,
+    /// Write what became of every line that gave no account into this file, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+impl Import {
+    pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
+        let config = cli.load()?;
+        let format = Format::ALL.into_iter().find(|(name, _)| *name == self.format).map(|(_, format)| format);
+        let format = format.unwrap_or_default();
+        let source = self.source(format)?;
+        let report = self
+            .report
+            .as_deref()
+            .map(|path| File::create(path).map(BufWriter::new).map_err(|error| Failure::at(path, &error)));
+        let told = Arc::new(Mutex::new(Told {
+            shown: Vec::new(),
+            same: Vec::new(),
+            not_shown: 0,
+            refused_here: 0,
+            skipped: 0,
+            file: report.transpose()?,
+        }));
+        let operation = Operation::UserImport { dry_run: self.dry_run, verified: self.verified };
+        let tell = Arc::clone(&told);
+        let done = converse(config, move |stream| talk(stream, &operation, source, &tell))?;
+        let mut told = told.lock();
+        if let (Some(file), Some(path)) = (&mut told.file, &self.report) {
+            file.flush().map_err(|error| Failure::at(path, &error))?;
+        }
+        self.finish(cli, &done, &told)
+    }
+
+    /// Opens the file.
+    fn source(&self, format: Format) -> Result<Source, Failure> {
+        let is_stdin = self.file.as_os_str() == "-";
+        let second = match (format, &self.passwords) {
+            (Format::Auth0 | Format::BetterAuth, Some(path)) => Some(path.as_path()),
+            (_, Some(_)) => {
+                return Err(Failure::usage("--passwords goes with --format auth0 and better-auth alone"));
+            }
+            (Format::BetterAuth, None) if is_stdin => {
+                return Err(Failure::usage(
+                    "the tables of Better Auth are read twice: name the file, or give --passwords",
+                ));
+            }
+            // One file with both tables.
+            (Format::BetterAuth, None) => Some(self.file.as_path()),
+            _ => None,
+        };
+        let firebase = match (&self.hash_config, format) {
+            (Some(path), Format::Firebase) => {
+                let bytes = bounded_file::read(path, CONFIG_BYTES_MAX)
+                    .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+                let config = hash_config(&String::from_utf8_lossy(&bytes));
+                Some(config.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)
+            }
+            (Some(_), _) => return Err(Failure::usage("--hash-config goes with --format firebase alone")),
+            (None, _) => None,
+        };
+        let read: Box<dyn Read + Send> =
+            if is_stdin { Box::new(io::stdin()) } else { Box::new(open(&self.file)?) };
+        if format == Format::Portcullis {
+            return Ok(Source::Lines(read));
+        }
+        let options = Options { now: Clock::system().system_now(), firebase };
+        let dump = Dump::open(format, options, read, second);
+        let dump = dump.map_err(|error| Failure::refused(format!("{}: {error}", self.file.display())))?;
+        Ok(Source::Dump(Box::new(dump)))
+    }
+
+    /// Prints what became of the lines.
+    fn finish(&self, cli: &Cli, done: &Value, told: &Told) -> Result<(), Failure> {
+        let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let (created, same) = (count("created"), count("same"));
+        let taken = count("duplicates") - same;
+        let refused = count("refused") + told.refused_here;
+        let (shown, not_shown) = told.shown();
+        if cli.json {
+            let answer = json!({
+                "dry_run": self.dry_run, "created": created, "duplicates": same + taken, "same": same,
+                "refused": refused, "skipped": told.skipped, "reports": shown, "not_shown": not_shown,
+            });
+            say(&answer.to_string());
+        } else {
+            for report in shown {
+                say(&in_words(report));
+            }
+            if not_shown > 0 {
+                let more = counted(not_shown, "more is not shown", "more are not shown");
+                say(&format!("{more}: --report FILE writes all"));
+            }
+            let verb = if self.dry_run { "would be created" } else { "created" };
+            let mut parts = vec![format!("{} {verb}", counted(created, "account", "accounts"))];
+            for (number, what) in [
+                (same, "there from before"),
+                (taken, "taken by other accounts"),
+                (refused, "refused"),
+                (told.skipped, "no users"),
+            ] {
+                if number > 0 {
+                    parts.push(format!("{number} {what}"));
+                }
+            }
+            say(&parts.join(", "));
+        }
+        if refused > 0 {
+            let users = counted(refused, "user was", "users were");
+            return Err(Failure::refused(format!("{users} refused; the others are not affected")));
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
+}
+
+/// Describes a report for people.
+fn in_words(report: &Value) -> String {
+    let text = |name: &str| value(report.get(name).and_then(Value::as_str).unwrap_or_default());
+    let number = report.get("line").and_then(Value::as_u64).unwrap_or(0);
+    let field = text("field");
+    let field = if field.is_empty() { String::new() } else { format!(" {field}:") };
+    format!("{number}: {}:{field} {}", text("result"), text("why"))
+}
+
+/// What is sent.
+enum Source {
+    /// Lines, as they are.
+    Lines(Box<dyn Read + Send>),
+    /// Lines made of a dump.
+    Dump(Box<Dump<Box<dyn Read + Send>>>),
+}
+
+/// What is known of users that gave no account.
+struct Told {
+    /// Those that somebody has to look at.
+    shown: Vec<Value>,
+    /// Those that are there from before.
+    same: Vec<Value>,
+    not_shown: u64,
+    /// Users that were refused before they were sent.
+    refused_here: u64,
+    /// Parts of a dump that are no users.
+    skipped: u64,
+    file: Option<BufWriter<File>>,
+}
+
+impl Told {
+    fn add(&mut self, report: Value) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            writeln!(file, "{report}")?;
+        }
+        let kept = if report["same"] == true { &mut self.same } else { &mut self.shown };
+        if kept.len() < SHOWN_MAX {
+            kept.push(report);
+        } else {
+            self.not_shown += 1;
+        }
+        Ok(())
+    }
+
+    /// Returns what is shown, and of how many it is not.
+    fn shown(&self) -> (Vec<&Value>, u64) {
+        let all = self.shown.len() + self.same.len();
+        let shown: Vec<&Value> = self.shown.iter().chain(&self.same).take(SHOWN_MAX).collect();
+        let left_out = all - shown.len();
+        (shown, self.not_shown + left_out as u64)
+    }
+}
+
+/// Sends the lines of `source` after `operation`, and reads the answers meanwhile. Returns the last one.
+fn talk(
+    mut stream: UnixStream,
+    operation: &Operation,
+    source: Source,
+    told: &Arc<Mutex<Told>>,
+) -> Result<Value, Failure> {
+    let lost = |error: &dyn std::fmt::Display| {
+        Failure::no_answer(format!(
+            "the server does not answer: {error}; what was imported stays, and the same command goes on from there"
+        ))
+    };
+    let request = serde_json::to_string(operation).map_err(Failure::fault)? + "\n";
+    stream.write_all(request.as_bytes()).map_err(|error| lost(&error))?;
+    let write = stream.try_clone().map_err(|error| lost(&error))?;
+    let (tell, is_over) = (Arc::clone(told), Arc::new(AtomicBool::new(false)));
+    let is_told = Arc::clone(&is_over);
+    let sending = std::thread::Builder::new().name(String::from("send")).spawn(move || {
+        let sent = send(&write, source, &tell);
+        let _ = write.shutdown(Shutdown::Write);
+        // A server that has answered reads no more.
+        if is_told.load(Ordering::Relaxed) { Ok(()) } else { sent }
+    });
+    let sending = sending.map_err(Failure::fault)?;
+    let has_terminal = io::stderr().is_terminal();
+    let mut last = None;
+    for line in BufReader::new(stream).lines() {
+        let answer: Value = line
+            .and_then(|line| serde_json::from_str(&line).map_err(io::Error::other))
+            .map_err(|error| lost(&error))?;
+        if let Some(report) = answer.get("report") {
+            told.lock().add(report.clone()).map_err(Failure::refused)?;
+        } else if let Some(progress) = answer.get("progress") {
+            if has_terminal {
+                let _ = write!(io::stderr(), "\r{} created ", progress["created"]);
+            }
+        } else {
+            last = Some(answer);
+            break;
+        }
+    }
+    if has_terminal {
+        let _ = writeln!(io::stderr());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let answer = last.ok_or_else(|| lost(&"it has stopped in the middle"))?;
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        return Err(Failure::refused(error));
+    }
+    let sent = sending.join().unwrap_or_else(|_| Err(Failure::fault("the sender has panicked")));
+    sent.map(|()| answer.get("ok").cloned().unwrap_or(Value::Null))
+}
+
+/// Sends lines. What is no line is an empty one, so that the numbers of the server are those of the file.
+fn send(mut write: &UnixStream, source: Source, told: &Mutex<Told>) -> Result<(), Failure> {
+    let mut dump = match source {
+        Source::Lines(mut read) => {
+            io::copy(&mut read, &mut write).map_err(Failure::refused)?;
+            return Ok(());
+        }
+        Source::Dump(dump) => dump,
+    };
+    let mut write = BufWriter::with_capacity(64 * 1024, write);
+    let mut number = 0;
+    loop {
+        number += 1;
+        let line = match dump.next_part() {
+            Ok(Some(Part::Line(line))) => line,
+            Ok(Some(Part::Skipped)) => {
+                told.lock().skipped += 1;
+                String::new()
+            }
+            Ok(Some(Part::Refused(refused))) => {
+                refuse(told, number, refused)?;
+                String::new()
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let why = format!("{error}; nothing behind it was read");
+                refuse(told, number, Refused::at("", "unreadable", why))?;
+                break;
+            }
+        };
+        writeln!(write, "{line}").map_err(Failure::refused)?;
+    }
+    write.flush().map_err(Failure::refused)
+}
+
+fn refuse(told: &Mutex<Told>, line: u64, refused: Refused) -> Result<(), Failure> {
+    let report = Report { line, outcome: Outcome::Refused(refused) };
+    let mut told = told.lock();
+    told.refused_here += 1;
+    told.add(report.json()).map_err(Failure::refused)
+}

@@ -1,0 +1,175 @@
+//! `portcullis user import` and `user export`, on a running and on a stopped server.
+
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::api::foreign_hashes::vectors;
+use crate::support::TestServer;
+use crate::support::process::{Process, run};
+
+const BCRYPT: &str = "$2b$04$S9ilWY4dIWqV0CrXWNqO3OZatHQ/vPVHWbFsKubrrXIBorXpCkxM6";
+
+fn written(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Imports, repeats and exports with commands that find the directory `dir`.
+fn in_and_out(dir: &Path) {
+    let files = tempfile::tempdir().unwrap();
+    let lines: String = (0..500)
+        .map(|n| {
+            format!("{}\n", json!({"id": n, "email": format!("user{n}@test.org"), "password_hash": BCRYPT}))
+        })
+        .collect();
+    let good = written(files.path(), "good.ndjson", &lines);
+    run(&["user", "import", &good, "--dry-run"], dir).exits(0).says("500 accounts would be created");
+    run(&["user", "show", "user1@test.org"], dir).exits(1);
+    run(&["user", "import", &good], dir).exits(0).says("500 accounts created");
+    run(&["user", "import", &good], dir)
+        .exits(0)
+        .says("0 accounts created, 500 there from before")
+        .says("more are not shown");
+    run(&["user", "show", "external:7"], dir)
+        .exits(0)
+        .says("user7@test.org")
+        .says("a hash of another system (bcrypt");
+    run(&["user", "list", "--limit", "1"], dir).exits(0).says("500 accounts have a hash of another system");
+    let bad = format!("{lines}{{\"email\":\"x\"}}\n{{\"email\":\"new@test.org\"}}\n");
+    let bad = written(files.path(), "bad.ndjson", &bad);
+    let report = files.path().join("report.ndjson");
+    let ran = run(&["user", "import", &bad, "--report", report.to_str().unwrap()], dir).exits(1);
+    ran.says("1 account created, 500 there from before, 1 refused").says("1 user was refused");
+    let report = std::fs::read_to_string(report).unwrap();
+    assert_eq!(report.lines().count(), 501);
+    let last: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["line"], &last["field"]), (&json!(501), &json!("/email")));
+    // Out, and into another directory.
+    let out = files.path().join("out.ndjson");
+    run(&["user", "export", out.to_str().unwrap(), "--hashes"], dir).exits(0).says("exported 501 accounts");
+    run(&["user", "export", out.to_str().unwrap()], dir).exits(1);
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    let other = tempfile::tempdir().unwrap();
+    let mut started = Process::start(other.path());
+    assert_eq!(started.stop(), Some(0));
+    run(&["user", "import", out.to_str().unwrap()], other.path()).exits(0).says("501 accounts created");
+    let again = run(&["user", "export", "--hashes"], other.path()).exits(0).text;
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&again), sorted(&text));
+}
+
+#[test]
+fn accounts_go_in_and_out_through_the_socket_of_a_running_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    in_and_out(dir.path());
+}
+
+#[test]
+fn accounts_go_in_and_out_of_a_stopped_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::start(dir.path());
+    assert_eq!(process.stop(), Some(0));
+    in_and_out(dir.path());
+}
+
+#[test]
+fn a_line_without_an_end_takes_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("long.ndjson");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"{\"email\":\"ada@test.org\"}\n").unwrap();
+    file.set_len(128 << 20).unwrap();
+    file.seek(SeekFrom::End(0)).unwrap();
+    file.write_all(b"\n{\"email\":\"bob@test.org\"}\n").unwrap();
+    let before = process.resident_kib();
+    let ran = run(&["user", "import", path.to_str().unwrap()], dir.path()).exits(1);
+    ran.says("2: refused: the line has more than 65536 bytes").says("2 accounts created, 1 refused");
+    let grown = process.resident_kib().saturating_sub(before);
+    assert!(grown < 32 * 1024, "{grown} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_of_another_system_is_imported_as_it_was_exported() {
+    let server = TestServer::start();
+    let dir = server.data_dir().to_owned();
+    let files = tempfile::tempdir().unwrap();
+    let dump = json!([
+        {"model": "auth.group", "pk": 1, "fields": {"name": "x"}},
+        {"model": "auth.user", "pk": 7, "fields": {"password": format!("bcrypt${BCRYPT}"), "username": "ada",
+         "email": "ada@test.org", "is_superuser": true, "is_active": true}},
+        {"model": "auth.user", "pk": 8, "fields": {"password": "!", "username": "bob", "email": ""}},
+    ]);
+    let dump = written(files.path(), "users.json", &dump.to_string());
+    let ran = run(&["user", "import", &dump, "--format", "django", "--verified"], &dir).exits(1);
+    ran.says("3: refused: /email: the user has no e-mail address")
+        .says("1 account created, 1 refused, 1 no users");
+    assert_eq!(server.log_in("ada@test.org", "a password").await.status, 200);
+    let ran = run(&["user", "import", &dump, "--format", "django", "--json"], &dir).exits(1);
+    let answer: Value = serde_json::from_str(ran.text.lines().next().unwrap()).unwrap();
+    assert_eq!((&answer["created"], &answer["same"], &answer["refused"]), (&json!(0), &json!(1), &json!(1)));
+    for (args, why) in [
+        (&["--format", "oracle"][..], "possible values"),
+        (&["--format", "django", "--passwords", &dump], "goes with --format auth0"),
+        (&["--hash-config", &dump], "goes with --format firebase"),
+        (&["--format", "firebase", "--hash-config", &dump], "base64_signer_key"),
+    ] {
+        run(&[&["user", "import", &dump], args].concat(), &dir).exits(2).says(why);
+    }
+    run(&["user", "import", "/nonexistent"], &dir).exits(2).says("cannot read /nonexistent");
+    let zipped = written(files.path(), "users.gz", "");
+    std::fs::write(&zipped, b"\x1f\x8b\x08\0\0").unwrap();
+    run(&["user", "import", &zipped, "--format", "django"], &dir).exits(1).says("decompress it first");
+    run(&["user", "import", &zipped], &dir).exits(1).says("decompress it first");
+}
+
+/// Each system has hashed the password itself; all but the names of the fields of the other four are documented.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_each_system_log_in_with_the_password_of_there() {
+    let files = tempfile::tempdir().unwrap();
+    let named = |part: &str| vectors().into_iter().find(|vector| vector.name.starts_with(part)).unwrap();
+    let dump = |name: &str, value: &Value| written(files.path(), name, &value.to_string());
+    let (keycloak, firebase, bcrypt) = (named("keycloak credential"), named("firebase"), named("bcrypt"));
+    let mut credential = keycloak.hash["keycloak"].clone();
+    credential["type"] = json!("password");
+    let realm = json!({"realm": "x", "users": [
+        {"id": "1", "email": "ada@test.org", "emailVerified": true, "enabled": true, "credentials": [credential]}
+    ]});
+    let fields = &firebase.hash["firebase"];
+    let export = json!({"users": [{"localId": "1", "email": "ada@test.org", "emailVerified": true,
+        "passwordHash": fields["hash"], "salt": fields["salt"], "createdAt": "1672628645678"}]});
+    let config = json!({"base64_signer_key": fields["signer_key"], "base64_salt_separator": fields["salt_separator"],
+        "rounds": fields["rounds"], "mem_cost": fields["mem_cost"]});
+    let config = written(files.path(), "parameters.txt", &format!("hash_config {config}"));
+    let auth0 = json!({"user_id": "auth0|1", "email": "ada@test.org", "email_verified": true});
+    let hashes = json!({"_id": {"$oid": "1"}, "email": "ada@test.org", "passwordHash": bcrypt.hash});
+    let hashes = dump("hashes.json", &hashes);
+    let row = json!({"id": "9f1c6d2e-0f5b-4d43-8a63-0b1f5c2d3e4f", "email": "ada@test.org",
+        "encrypted_password": bcrypt.hash, "email_confirmed_at": "2023-01-02T03:05:00+00:00"});
+    let vector = |name: &str| format!("{}/tests/vectors/dumps/{name}", env!("CARGO_MANIFEST_DIR"));
+    for (system, file, more, password) in [
+        ("keycloak", dump("realm.json", &realm), vec![], keycloak.password.as_str()),
+        ("firebase", dump("users.json", &export), vec!["--hash-config", &config], &firebase.password),
+        ("auth0", dump("auth0.json", &auth0), vec!["--passwords", &hashes], &bcrypt.password),
+        ("supabase", dump("rows.json", &row), vec![], &bcrypt.password),
+        ("django", vector("django.json"), vec!["--verified"], "a password"),
+        ("better-auth", vector("better_auth.json"), vec![], "a password"),
+    ] {
+        let server = TestServer::start();
+        let args = [&["user", "import", &file, "--format", system], &more[..]].concat();
+        run(&args, server.data_dir()).exits(0);
+        let wrong = server.log_in("ada@test.org", &format!("x{password}")).await;
+        assert_eq!(wrong.status.as_u16(), 401, "{system}");
+        assert_eq!(server.log_in("ada@test.org", password).await.status.as_u16(), 200, "{system}");
+    }
+}
