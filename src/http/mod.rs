@@ -26,6 +26,7 @@ use actix_web::web;
 pub use body::{BODY_BYTES_MAX, announces_too_much};
 pub use connection::{Connections, GuardedStream, connection_limit};
 pub use reference::document as openapi;
+pub use reference::sdk;
 pub use rejection::Rejection;
 pub use request::SignedIn;
 

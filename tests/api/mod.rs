@@ -13,4 +13,5 @@ mod log_out;
 mod openapi;
 mod reference;
 mod repeats;
+mod sdk;
 mod secrets;

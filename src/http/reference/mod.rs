@@ -9,6 +9,7 @@ mod openapi;
 mod operation;
 mod parts;
 mod problem_page;
+pub mod sdk;
 
 use std::sync::Arc;
 
