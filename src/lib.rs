@@ -28,8 +28,9 @@
 //! | [`value`], [`system`] | Plain values that registries share; the doors to clock, randomness, threads and memory. |
 //!
 //! Each folder has a `README.md`: what it is for, how data flows through it, its invariants. [`api_reference`] is the
-//! page of every endpoint, and [`defences`] that of what withstands each attack, with every number. `src/DEPENDENCIES.md` gives the reason for every crate, and for every
-//! piece that is written by hand.
+//! page of every endpoint, [`javascript_client`] that of the client for pages and apps, and [`defences`] that of what withstands
+//! each attack, with every number. `src/DEPENDENCIES.md` gives the reason for every crate, and for every piece that is written by
+//! hand.
 //!
 //! # Invariants
 //!
@@ -118,6 +119,7 @@
 //! | send mails in one's own words | [`Deliver`] |
 //! | test without waiting or mail | `portcullis::testing` (feature `testing`) |
 //! | check access tokens in another program | [`resource_server`] |
+//! | call the API from a page or an app | [`javascript_client`] |
 //!
 //! Errors of an account's act ([`Error`]) and refusals of extractors ([`Rejection`]) are answered with the problem document of the
 //! API. The names below are what an embedding program needs. The other modules are public for the tests and benches of this
@@ -179,6 +181,18 @@ pub mod api_reference {}
 
 #[doc = include_str!("DEFENCES.md")]
 pub mod defences {}
+
+#[doc = include_str!("http/reference/sdk/README.md")]
+pub mod javascript_client {
+    #[doc = include_str!("http/reference/sdk/plain_fetch.md")]
+    pub mod plain_fetch {}
+
+    #[doc = include_str!("http/reference/sdk/react.md")]
+    pub mod react {}
+
+    #[doc = include_str!("http/reference/sdk/mobile.md")]
+    pub mod mobile {}
+}
 
 /// The examples of the README.
 #[cfg(doctest)]
