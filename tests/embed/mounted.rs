@@ -235,6 +235,8 @@ async fn a_path_of_the_public_origin_is_in_everything_that_names_it() {
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     assert_eq!(claims["iss"], "https://example.org/auth");
     assert_eq!(claims["aud"], "https://example.org/auth");
+    // Nobody has entered a password.
+    assert_eq!(claims["amr"], json!([]));
     let keys = TestRequest::get().uri("/auth/.well-known/jwks.json").to_request();
     assert_eq!(call_service(&app, keys).await.status(), 200);
 
