@@ -59,13 +59,13 @@
 //!
 //! ```
 //! use actix_web::{App, test, web};
-//! use portcullis::{Config, Engine, NewAccount, SignedIn, StartError, actix};
+//! use portcullis::{Config, Engine, NewAccount, SignedIn, actix};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = std::env::temp_dir().join(format!("portcullis-example-{}", std::process::id()));
 //! // On a thread of its own, whatever runtime the program has.
-//! let auth = Engine::start(Config::builder().data_dir(&dir).build().map_err(StartError::from)?).await?;
+//! let auth = Engine::start(Config::builder().data_dir(&dir).build()?).await?;
 //!
 //! let new = NewAccount::new("ada@example.org").password("correct horse battery staple").verified();
 //! auth.accounts().create(new).await?;
@@ -126,7 +126,7 @@
 //! package, and hidden in its documentation.
 
 #[doc(inline)]
-pub use config::{Config, ConfigBuilder, ConfigFault};
+pub use config::{Config, ConfigBuilder, ConfigFault, ConfigFaults};
 #[doc(inline)]
 pub use engine::{Engine, StartError};
 #[doc(inline)]

@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod checks;
+mod fault;
 mod finding;
 pub mod key;
 pub mod keys;
@@ -15,10 +16,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use builder::ConfigBuilder;
+pub use fault::{ConfigFault, ConfigFaults};
 pub use keys::commented;
 pub use origin::Origin;
 pub use public_url::PublicUrl;
-pub use reader::{ConfigFault, Reader};
+pub use reader::Reader;
 pub use secret_file::SecretFile;
 pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::http::ForwardedHeader;
@@ -108,13 +110,13 @@ impl Config {
     ///
     /// Errors: every mistake in them.
     #[doc(hidden)]
-    pub fn from_reader(mut reader: Reader) -> Result<Self, Vec<ConfigFault>> {
+    pub fn from_reader(mut reader: Reader) -> Result<Self, ConfigFaults> {
         let config = Self::read(&mut reader);
         reader.finish().map(|()| config)
     }
 
     /// Creates the default configuration over `data_dir`, for embedding programs and tests.
-    pub fn for_data_dir(data_dir: &Path) -> Result<Self, Vec<ConfigFault>> {
+    pub fn for_data_dir(data_dir: &Path) -> Result<Self, ConfigFaults> {
         let mut reader = Reader::new();
         reader.system("data_dir", data_dir.as_os_str(), "data_dir");
         Self::from_reader(reader)

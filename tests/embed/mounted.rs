@@ -255,6 +255,69 @@ async fn a_path_of_the_public_origin_is_in_everything_that_names_it() {
 }
 
 #[tokio::test]
+/// So that `?` leads on in a program with errors of its own.
+#[test]
+fn the_mistakes_of_a_configuration_are_one_error() {
+    fn build() -> Result<Config, Box<dyn std::error::Error>> {
+        Ok(Config::builder().set("http.lisen", "x").session(|session| session.cookie_name("a b")).build()?)
+    }
+    let error = build().unwrap_err();
+    let faults = error.downcast_ref::<portcullis::ConfigFaults>().unwrap();
+    assert_eq!(faults.len(), 2, "{error}");
+    assert_eq!(error.to_string().lines().count(), 2, "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("did you mean `http.listen`?") && said.contains("letters, digits, - and _"),
+        "{said}"
+    );
+}
+
+/// A browser sends both engines of an origin the same cookies. So each has names of its own.
+#[tokio::test]
+async fn a_log_in_at_one_engine_of_an_origin_leaves_the_session_at_the_other_one() {
+    let engine = async |prefix: &str, name: &str| {
+        let set = |config: portcullis::ConfigBuilder| {
+            let config = config.public_origin(format!("https://example.org/{prefix}"));
+            config.session(|session| session.cookie_name(name))
+        };
+        TestEngine::start_with(set).await.unwrap()
+    };
+    let (staff, shop) = (engine("staff", "staff").await, engine("shop", "shop").await);
+    let app = App::new().configure(actix::mount("/staff", &staff)).configure(actix::mount("/shop", &shop));
+    let app = init_service(app).await;
+    for auth in [&staff, &shop] {
+        let new = NewAccount::new("ada@example.org").password(PASSWORD).verified();
+        auth.accounts().create(new).await.unwrap();
+    }
+    let mut cookies: BTreeMap<String, String> = BTreeMap::new();
+    for place in ["staff", "shop", "staff"] {
+        let body = json!({"email": "ada@example.org", "password": PASSWORD, "mode": "cookie"});
+        let request = TestRequest::post().uri(&format!("/{place}/v1/login")).set_json(body);
+        let request = request.insert_header(("origin", "https://example.org"));
+        // As a browser that signs in anew, without the CSRF token of the session of before.
+        let others = cookies.iter().filter(|(name, _)| !name.contains(place));
+        let others: Vec<_> = others.map(|(name, value)| format!("{name}={value}")).collect();
+        let request = request.insert_header(("cookie", others.join("; "))).to_request();
+        let answer = call_service(&app, request).await;
+        assert_eq!(answer.status(), 200, "{place}");
+        for cookie in answer.response().cookies() {
+            assert!(cookie.name().starts_with(&format!("__Host-{place}_")), "{cookie}");
+            cookies.insert(cookie.name().to_owned(), cookie.value().to_owned());
+        }
+    }
+    let all: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(all.len(), 4, "{all:?}");
+    for place in ["staff", "shop"] {
+        let request = TestRequest::get().uri(&format!("/{place}/v1/me"));
+        let request = request.insert_header(("cookie", all.join("; "))).to_request();
+        assert_eq!(call_service(&app, request).await.status(), 200, "{place}");
+        let document = TestRequest::get().uri(&format!("/{place}/openapi.json")).to_request();
+        let (_, _, document) = read(call_service(&app, document).await).await;
+        let name = &document["components"]["securitySchemes"]["cookie"]["name"];
+        assert_eq!(name, &json!(format!("__Host-{place}_session")));
+    }
+}
+
 async fn two_engines_are_mounted_beside_each_other() {
     let staff = TestEngine::start().await.unwrap();
     let customers = TestEngine::start().await.unwrap();
