@@ -273,6 +273,7 @@ sections! {
         absolute_secs: number = "session.absolute_secs",
         remember_idle_secs: number = "session.remember_idle_secs",
         remember_absolute_secs: number = "session.remember_absolute_secs",
+        cookie_name: text = "session.cookie_name",
     }
     reset: ResetSection = "[reset]" {
         ttl_secs: number = "reset.ttl_secs",

@@ -39,6 +39,7 @@ use sections::keys::Keys;
 use sections::log::Log;
 use sections::mail::Mail;
 use sections::password::Password;
+use sections::session::{CookieNames, cookie_names};
 use sections::signup::Signup;
 use sections::token::Token;
 
@@ -79,9 +80,12 @@ pub struct Config {
     /// `[refresh]`.
     #[doc(hidden)]
     pub refresh: refresh::Limits,
-    /// `[session]`.
+    /// `[session]`: the lifetimes.
     #[doc(hidden)]
     pub session: session::Limits,
+    /// `[session]`: the names of the cookies.
+    #[doc(hidden)]
+    pub cookies: CookieNames,
     /// `[reset]`.
     #[doc(hidden)]
     pub reset: reset::Limits,
@@ -137,6 +141,7 @@ impl Config {
             token: Token::read(reader, &http.public_origin),
             refresh: sections::refresh::read(reader),
             session: sections::session::read(reader),
+            cookies: cookie_names(reader, http.public_origin.is_https()),
             reset: sections::reset::read(reader),
             mail: Mail::read(reader, http.is_public()),
             journal: Journal::read(reader),

@@ -32,7 +32,7 @@ pub use request::SignedIn;
 
 /// Returns the name of the session cookie of `engine`.
 #[cfg(feature = "testing")]
-pub(crate) fn session_cookie_name(engine: &crate::engine::Engine) -> &'static str {
+pub(crate) fn session_cookie_name(engine: &crate::engine::Engine) -> &str {
     response::CookieName::Session.text(engine)
 }
 

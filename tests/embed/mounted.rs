@@ -1,12 +1,13 @@
 //! The API in an application of the program's own: the same answers as our own server gives, below a prefix.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpServer, web};
 use portcullis::testing::TestEngine;
-use portcullis::{Config, Embedded, Engine, MailKind, SignedIn, actix, flow};
+use portcullis::{Config, Embedded, Engine, MailKind, NewAccount, SignedIn, actix, flow};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
@@ -234,9 +235,9 @@ async fn a_path_of_the_public_origin_is_in_everything_that_names_it() {
     let claims = <base64ct::Base64UrlUnpadded as base64ct::Encoding>::decode_vec(claims).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     assert_eq!(claims["iss"], "https://example.org/auth");
-    assert_eq!(claims["aud"], "https://example.org/auth");
     // Nobody has entered a password.
     assert_eq!(claims["amr"], json!([]));
+    assert_eq!(claims["aud"], "https://example.org/auth");
     let keys = TestRequest::get().uri("/auth/.well-known/jwks.json").to_request();
     assert_eq!(call_service(&app, keys).await.status(), 200);
 
@@ -254,7 +255,6 @@ async fn a_path_of_the_public_origin_is_in_everything_that_names_it() {
     assert_eq!(call_service(&app, log_out).await.status(), 204);
 }
 
-#[tokio::test]
 /// So that `?` leads on in a program with errors of its own.
 #[test]
 fn the_mistakes_of_a_configuration_are_one_error() {
@@ -318,6 +318,7 @@ async fn a_log_in_at_one_engine_of_an_origin_leaves_the_session_at_the_other_one
     }
 }
 
+#[tokio::test]
 async fn two_engines_are_mounted_beside_each_other() {
     let staff = TestEngine::start().await.unwrap();
     let customers = TestEngine::start().await.unwrap();
