@@ -114,7 +114,7 @@
 //! | start an engine, or a whole server | [`Config::builder`], [`Engine::start`], [`Server::builder`] |
 //! | have the API in an application of one's own | [`actix::mount`], [`actix::connection_limit`] |
 //! | guard a handler, CSRF included | [`SignedIn`], [`MaybeSignedIn`], [`HasRole`], [`Recent`], and [`Identity`] that they lead to |
-//! | make accounts and give roles without HTTP | [`Engine::accounts`] |
+//! | make accounts, give roles, and say what accounts carry, without HTTP | [`Engine::accounts`], [`Fields`] |
 //! | open a session without a password | [`flow::issue`], [`Mode`], [`Opened::into_response`] |
 //! | send mails in one's own words | [`Deliver`] |
 //! | test without waiting or mail | `portcullis::testing` (feature `testing`) |
@@ -130,7 +130,7 @@ pub use config::{Config, ConfigBuilder, ConfigFault, ConfigFaults};
 #[doc(inline)]
 pub use engine::{Engine, StartError};
 #[doc(inline)]
-pub use flow::admin::{Account, Accounts, NewAccount};
+pub use flow::admin::{Account, Accounts, Fields, NewAccount};
 #[doc(inline)]
 pub use flow::authenticate::Identity;
 #[doc(inline)]

@@ -5,6 +5,7 @@ mod address;
 mod details;
 mod difference;
 mod facade;
+mod fields;
 mod hash;
 mod list;
 
@@ -14,6 +15,7 @@ pub use accounts::{
 };
 pub use details::{Details, details};
 pub use facade::{Account, Accounts, NewAccount};
+pub use fields::Fields;
 pub use hash::set_hash;
 pub use list::{EXTERNAL, Found, Query, StatusWanted, account_json, find, find_external, get, list};
 
