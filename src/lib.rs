@@ -28,8 +28,9 @@
 //! | [`value`], [`system`] | Plain values that registries share; the doors to clock, randomness, threads and memory. |
 //!
 //! Each folder has a `README.md`: what it is for, how data flows through it, its invariants. [`api_reference`] is the
-//! page of every endpoint, and [`defences`] that of what withstands each attack, with every number. `src/DEPENDENCIES.md` gives the reason for every crate, and for every
-//! piece that is written by hand.
+//! page of every endpoint, [`javascript_client`] that of the client for pages and apps, and [`defences`] that of what withstands
+//! each attack, with every number. `src/DEPENDENCIES.md` gives the reason for every crate, and for every piece that is written by
+//! hand.
 //!
 //! # Invariants
 //!
@@ -58,13 +59,13 @@
 //!
 //! ```
 //! use actix_web::{App, test, web};
-//! use portcullis::{Config, Engine, NewAccount, SignedIn, StartError, actix};
+//! use portcullis::{Config, Engine, NewAccount, SignedIn, actix};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = std::env::temp_dir().join(format!("portcullis-example-{}", std::process::id()));
 //! // On a thread of its own, whatever runtime the program has.
-//! let auth = Engine::start(Config::builder().data_dir(&dir).build().map_err(StartError::from)?).await?;
+//! let auth = Engine::start(Config::builder().data_dir(&dir).build()?).await?;
 //!
 //! let new = NewAccount::new("ada@example.org").password("correct horse battery staple").verified();
 //! auth.accounts().create(new).await?;
@@ -113,20 +114,21 @@
 //! | start an engine, or a whole server | [`Config::builder`], [`Engine::start`], [`Server::builder`] |
 //! | have the API in an application of one's own | [`actix::mount`], [`actix::connection_limit`] |
 //! | guard a handler, CSRF included | [`SignedIn`], [`MaybeSignedIn`], [`HasRole`], [`Recent`], and [`Identity`] that they lead to |
-//! | make accounts and give roles without HTTP | [`Engine::accounts`] |
+//! | make accounts, give roles, and say what accounts carry, without HTTP | [`Engine::accounts`], [`Fields`] |
 //! | be told of new accounts, ended sessions and the like | [`Engine::events`] |
 //! | open a session without a password | [`flow::issue`], [`Mode`], [`Opened::into_response`] |
 //! | send mails in one's own words | [`Deliver`] |
 //! | judge who signs up and logs in, and add claims | [`Hooks`] |
 //! | test without waiting or mail | `portcullis::testing` (feature `testing`) |
 //! | check access tokens in another program | [`resource_server`] |
+//! | call the API from a page or an app | [`javascript_client`] |
 //!
 //! Errors of an account's act ([`Error`]) and refusals of extractors ([`Rejection`]) are answered with the problem document of the
 //! API. The names below are what an embedding program needs. The other modules are public for the tests and benches of this
 //! package, and hidden in its documentation.
 
 #[doc(inline)]
-pub use config::{Config, ConfigBuilder, ConfigFault};
+pub use config::{Config, ConfigBuilder, ConfigFault, ConfigFaults};
 #[doc(inline)]
 pub use engine::hooks::{
     ClaimsAsked, ClaimsReason, ClaimsVerdict, CredentialKind, HookError, Hooks, SignUpAsked, SignUpVerdict,
@@ -136,7 +138,7 @@ pub use engine::{Engine, StartError};
 #[doc(inline)]
 pub use flow::admin::events::{Event, EventCursor, EventGap, Events};
 #[doc(inline)]
-pub use flow::admin::{Account, Accounts, NewAccount};
+pub use flow::admin::{Account, Accounts, Fields, NewAccount};
 #[doc(inline)]
 pub use flow::authenticate::Identity;
 #[doc(inline)]
@@ -187,6 +189,18 @@ pub mod api_reference {}
 
 #[doc = include_str!("DEFENCES.md")]
 pub mod defences {}
+
+#[doc = include_str!("http/reference/sdk/README.md")]
+pub mod javascript_client {
+    #[doc = include_str!("http/reference/sdk/plain_fetch.md")]
+    pub mod plain_fetch {}
+
+    #[doc = include_str!("http/reference/sdk/react.md")]
+    pub mod react {}
+
+    #[doc = include_str!("http/reference/sdk/mobile.md")]
+    pub mod mobile {}
+}
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -51,7 +51,7 @@ fn check(cli: &Cli, reader: Reader, production: bool) -> Result<(), Failure> {
     let read = [files, variables.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>().as_slice()].concat();
     let checked = Config::from_reader(reader);
     let (secrets, warnings) = checked.as_ref().map_or_else(|_| Default::default(), secrets);
-    let checked = if secrets.is_empty() { checked } else { Err(secrets) };
+    let checked = if secrets.is_empty() { checked } else { Err(secrets.into()) };
     let found = checked.as_ref().map(unsafe_settings).unwrap_or_default();
     let is_public = checked.as_ref().is_ok_and(|config| config.http.is_public());
     let (refused, refused_in_production) =

@@ -3,7 +3,6 @@
 mod api_key;
 mod audit;
 mod bench;
-mod completions;
 mod config;
 mod data;
 mod delivery;
@@ -14,6 +13,7 @@ mod key;
 mod log;
 mod new_directory;
 mod operate;
+mod print;
 mod printable;
 mod remembered;
 mod serve;
@@ -134,8 +134,11 @@ enum Command {
     /// Measure a server under load.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Print a client of the API for programs in another language.
+    #[command(subcommand)]
+    Sdk(print::sdk::SdkCommand),
     /// Print a completion script for a shell.
-    Completions(completions::Completions),
+    Completions(print::completions::Completions),
 }
 
 /// Why a command failed: the exit code and the message.
@@ -204,6 +207,7 @@ pub fn run() -> ExitCode {
         Some(Command::ApiKey(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),
+        Some(Command::Sdk(command)) => command.run(&cli),
         Some(Command::Completions(completions)) => {
             completions.run();
             Ok(())

@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::Config;
-use super::reader::{ConfigFault, PLACE_OF_PROGRAM, Reader, Value};
+use super::fault::ConfigFaults;
+use super::reader::{PLACE_OF_PROGRAM, Reader, Value};
 
 /// Builds a [`Config`]. Every key of the configuration file has a method: [`ConfigBuilder::set`] and the methods of the
 /// sections, whose names are those of the keys, with `_` for a dot.
@@ -40,7 +41,7 @@ impl Config {
     /// Reads a configuration from the text of a file such as `portcullis init` writes.
     ///
     /// Errors: every mistake in it, with its line and the key that was probably meant.
-    pub fn from_toml_str(text: &str) -> Result<Self, Vec<ConfigFault>> {
+    pub fn from_toml_str(text: &str) -> Result<Self, ConfigFaults> {
         let mut reader = Reader::new();
         reader.file("configuration", text);
         Self::from_reader(reader)
@@ -102,7 +103,7 @@ impl ConfigBuilder {
     /// Ends the building.
     ///
     /// Errors: every mistake, with its key.
-    pub fn build(self) -> Result<Config, Vec<ConfigFault>> {
+    pub fn build(self) -> Result<Config, ConfigFaults> {
         Config::from_reader(self.reader)
     }
 }
@@ -291,6 +292,7 @@ sections! {
         absolute_secs: number = "session.absolute_secs",
         remember_idle_secs: number = "session.remember_idle_secs",
         remember_absolute_secs: number = "session.remember_absolute_secs",
+        cookie_name: text = "session.cookie_name",
     }
     reset: ResetSection = "[reset]" {
         ttl_secs: number = "reset.ttl_secs",

@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod checks;
+mod fault;
 mod finding;
 pub mod key;
 pub mod keys;
@@ -16,10 +17,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use builder::ConfigBuilder;
+pub use fault::{ConfigFault, ConfigFaults};
 pub use keys::commented;
 pub use origin::Origin;
 pub use public_url::PublicUrl;
-pub use reader::{ConfigFault, Reader};
+pub use reader::Reader;
 pub use secret_file::SecretFile;
 pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::hook::OnHookError;
@@ -42,6 +44,7 @@ use sections::keys::Keys;
 use sections::log::Log;
 use sections::mail::Mail;
 use sections::password::Password;
+use sections::session::{CookieNames, cookie_names};
 use sections::signup::Signup;
 use sections::token::Token;
 use sections::webhook;
@@ -83,9 +86,12 @@ pub struct Config {
     /// `[refresh]`.
     #[doc(hidden)]
     pub refresh: refresh::Limits,
-    /// `[session]`.
+    /// `[session]`: the lifetimes.
     #[doc(hidden)]
     pub session: session::Limits,
+    /// `[session]`: the names of the cookies.
+    #[doc(hidden)]
+    pub cookies: CookieNames,
     /// `[reset]`.
     #[doc(hidden)]
     pub reset: reset::Limits,
@@ -126,13 +132,13 @@ impl Config {
     ///
     /// Errors: every mistake in them.
     #[doc(hidden)]
-    pub fn from_reader(mut reader: Reader) -> Result<Self, Vec<ConfigFault>> {
+    pub fn from_reader(mut reader: Reader) -> Result<Self, ConfigFaults> {
         let config = Self::read(&mut reader);
         reader.finish().map(|()| config)
     }
 
     /// Creates the default configuration over `data_dir`, for embedding programs and tests.
-    pub fn for_data_dir(data_dir: &Path) -> Result<Self, Vec<ConfigFault>> {
+    pub fn for_data_dir(data_dir: &Path) -> Result<Self, ConfigFaults> {
         let mut reader = Reader::new();
         reader.system("data_dir", data_dir.as_os_str(), "data_dir");
         Self::from_reader(reader)
@@ -154,6 +160,7 @@ impl Config {
             token: Token::read(reader, &http.public_origin),
             refresh: sections::refresh::read(reader),
             session: sections::session::read(reader),
+            cookies: cookie_names(reader, http.public_origin.is_https()),
             reset: sections::reset::read(reader),
             mail: Mail::read(reader, http.is_public()),
             journal: Journal::read(reader),

@@ -12,27 +12,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
+use super::fault::{ConfigFault, ConfigFaults};
 use super::key::{Form, Key, KeyList};
 
 /// The place of a value that a program sets.
 pub(super) const PLACE_OF_PROGRAM: &str = "Config::builder()";
-
-/// A mistake in the configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ConfigFault {
-    /// Where it is: the file and line, the environment variable, or the flag.
-    pub place: String,
-    /// The mistake, and the key that was probably meant.
-    pub what: String,
-}
-
-impl fmt::Display for ConfigFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
-
-impl std::error::Error for ConfigFault {}
 
 /// A value as its source gives it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -377,9 +361,9 @@ impl Reader {
     /// Ends the reading.
     ///
     /// Errors: every mistake that was found.
-    pub fn finish(mut self) -> Result<(), Vec<ConfigFault>> {
+    pub fn finish(mut self) -> Result<(), ConfigFaults> {
         self.judge_unread();
-        if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
+        if self.faults.is_empty() { Ok(()) } else { Err(self.faults.into()) }
     }
 }
 

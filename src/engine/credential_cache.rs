@@ -136,6 +136,14 @@ impl Identity {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.proved().0)
     }
 
+    /// Returns the methods by which the session or family was opened, as bits.
+    pub(crate) const fn methods(&self) -> u16 {
+        match &self.held {
+            Held::Family(family) => family.methods,
+            Held::Session(session) => session.methods,
+        }
+    }
+
     /// Returns when the user proved who they are, as far as this credential says. A proof is that of one access token:
     /// another one of the family does not become fresh with it, since a copy of it would as well.
     pub(crate) fn proved(&self) -> Timestamp {

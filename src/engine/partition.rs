@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigFault};
+use crate::config::{Config, ConfigFaults};
 use crate::journal::context::JournalContext;
 use crate::journal::format::codec::Stored;
 use crate::journal::format::identity_file::{IdentityFile, State};
@@ -35,8 +35,8 @@ pub enum StartError {
     #[error(transparent)]
     Master(#[from] MasterError),
     /// The configuration: every mistake.
-    #[error("{}", all(.0))]
-    Config(Vec<ConfigFault>),
+    #[error(transparent)]
+    Config(#[from] ConfigFaults),
     /// The secret of the passwords.
     #[error(transparent)]
     Pepper(#[from] PepperError),
@@ -49,18 +49,6 @@ pub enum StartError {
          #[actix_web::test] there, or call it in actix_web::rt::System::new().block_on(async {{ … }})"
     )]
     NoActixSystem,
-}
-
-/// Lets `?` lead from a configuration to a start.
-impl From<Vec<ConfigFault>> for StartError {
-    fn from(faults: Vec<ConfigFault>) -> Self {
-        Self::Config(faults)
-    }
-}
-
-/// Lists mistakes, one a line.
-fn all(faults: &[ConfigFault]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Checks that the actors of an engine can be started on this thread.

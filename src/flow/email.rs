@@ -165,7 +165,7 @@ pub async fn confirm(
             let renewed = match session {
                 Some((_, identity)) => {
                     // Neither the link nor the session is a proof: the new session is as old as the one before.
-                    let proved = Proved::At(identity.proved());
+                    let proved = Proved::At(identity.proved(), identity.methods());
                     Some(engine.replace_credential(identity, &account, proved, client).await?)
                 }
                 None => None,

@@ -26,12 +26,13 @@ use actix_web::web;
 pub use body::{BODY_BYTES_MAX, announces_too_much};
 pub use connection::{Connections, GuardedStream, connection_limit};
 pub use reference::document as openapi;
+pub use reference::sdk;
 pub use rejection::Rejection;
 pub use request::SignedIn;
 
 /// Returns the name of the session cookie of `engine`.
 #[cfg(feature = "testing")]
-pub(crate) fn session_cookie_name(engine: &crate::engine::Engine) -> &'static str {
+pub(crate) fn session_cookie_name(engine: &crate::engine::Engine) -> &str {
     response::CookieName::Session.text(engine)
 }
 

@@ -278,7 +278,7 @@ pub(super) fn ended_cookie(engine: &Engine) -> Cookie<'static> {
 }
 
 fn build_cookie(engine: &Engine, name: CookieName, value: String) -> CookieBuilder<'static> {
-    Cookie::build(name.text(engine), value)
+    Cookie::build(name.text(engine).to_owned(), value)
         .path("/")
         .http_only(true)
         .secure(engine.services.config.http.public_origin.is_https())
@@ -297,15 +297,13 @@ pub(super) enum CookieName {
 }
 
 impl CookieName {
-    /// Returns the name of the cookie. Where the site has TLS, the name has the prefix that binds a cookie to its host.
-    pub(super) fn text(self, engine: &Engine) -> &'static str {
-        match (self, engine.services.config.http.public_origin.is_https()) {
-            (Self::Session, true) => "__Host-portcullis_session",
-            (Self::Session, false) => "portcullis_session",
-            (Self::Device, true) => "__Host-portcullis_device",
-            (Self::Device, false) => "portcullis_device",
-            (Self::SignUp, true) => "__Host-portcullis_signup",
-            (Self::SignUp, false) => "portcullis_signup",
+    /// Returns the name of the cookie.
+    pub(super) fn text(self, engine: &Engine) -> &str {
+        let names = &engine.services.config.cookies;
+        match self {
+            Self::Session => &names.session,
+            Self::Device => &names.device,
+            Self::SignUp => &names.sign_up,
         }
     }
 }

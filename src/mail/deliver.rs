@@ -34,8 +34,8 @@ const REASON_CHARS_MAX: usize = 200;
 ///
 /// impl Deliver for Post {
 ///     async fn deliver(&self, mail: Mail<'_>) -> Result<(), DeliverError> {
-///         let subject = match mail.kind {
-///             MailKind::Verify => "Bitte bestätigen Sie Ihre Adresse",
+///         let subject = match (mail.kind, mail.locale) {
+///             (MailKind::Reset, Some("de" | "de-AT" | "de-CH")) => "Ihr neues Passwort",
 ///             _ => mail.subject,
 ///         };
 ///         # let _ = subject;
@@ -57,7 +57,8 @@ pub struct Mail<'a> {
     pub kind: MailKind,
     /// The address that it goes to.
     pub recipient: &'a str,
-    /// The language that the recipient has chosen; `None` if they have chosen none.
+    /// The language of the account that the mail is for, as its owner or an administrator has set it: a tag of BCP 47, such as
+    /// `en-GB`. `None` if none is set, and where there is no account: for a sign-up, and for most mails to a former address.
     pub locale: Option<&'a str>,
     /// The token of the link, if it has one.
     pub token: Option<&'a str>,
@@ -224,13 +225,13 @@ impl OwnDelivery {
     pub(super) async fn deliver(&self, mail: &Outgoing) -> Result<(), DeliveryError> {
         let failed =
             |what: &str, permanent| DeliveryError { what: what.to_owned(), permanent, has_begun: false };
-        let Some(Source { kind, token, about }) = &mail.source else {
+        let Some(Source { kind, token, about, locale }) = &mail.source else {
             return Err(failed("the embedding program delivers no test mails", true));
         };
         let mail = Mail {
             kind: (*kind).into(),
             recipient: &mail.to,
-            locale: None,
+            locale: locale.as_deref(),
             token: token.as_ref().map(|token| token.as_str()),
             link: mail.letter.link.as_deref(),
             about: about.as_deref(),
@@ -269,6 +270,7 @@ mod tests {
         async fn deliver(&self, mail: Mail<'_>) -> Result<(), DeliverError> {
             assert_eq!(mail.kind, MailKind::Reset);
             assert_eq!(mail.token, Some("pcm_x"));
+            assert_eq!(mail.locale, Some("de"));
             assert!(mail.link.unwrap().ends_with("/reset#token=pcm_x"));
             let shown = format!("{mail:?}");
             assert!(!shown.contains("pcm_x") && !shown.contains("ada@"), "{shown}");
@@ -296,6 +298,7 @@ mod tests {
                 kind: Kind::Reset,
                 token: Some(String::from("pcm_x").into()),
                 about: None,
+                locale: Some(String::from("de")),
             }),
         }
     }

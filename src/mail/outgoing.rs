@@ -31,6 +31,8 @@ pub struct Source {
     pub token: Option<Zeroizing<String>>,
     /// The masked address that the text names.
     pub about: Option<String>,
+    /// The language of the account that the mail is for.
+    pub locale: Option<String>,
 }
 
 impl std::fmt::Debug for Outgoing {

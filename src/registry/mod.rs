@@ -400,6 +400,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::account::Accounts;
+    use super::record::BY_PASSWORD;
     use super::refresh::record::SpentByV1;
     use super::refresh::{Audience, Families, Limits, OpenFamily, Rotate, Rotated};
     use super::*;
@@ -466,6 +467,7 @@ mod tests {
                 user_agent: "test".into(),
                 audience: Audience::App,
                 proved: None,
+                methods: BY_PASSWORD,
                 replaces: false,
             };
             let written = owner.decide(Class::Ordinary, |families, now| families.open(&open, now));
@@ -510,6 +512,7 @@ mod tests {
                 user_agent: "test".into(),
                 audience: Audience::App,
                 proved: None,
+                methods: BY_PASSWORD,
                 replaces: false,
             };
             let rotate = Rotate {

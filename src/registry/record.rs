@@ -70,6 +70,9 @@ impl<R: Record> Write<R> {
 /// The bit of a session's or family's methods that stands for the password.
 pub const BY_PASSWORD: u16 = 1;
 
+/// The methods of a session or family that the embedding program has opened: it vouches for the user, in a way of its own.
+pub const BY_PROGRAM: u16 = 0;
+
 /// The level of an authentication by one factor (AAL1 of NIST SP 800-63B).
 pub const AAL1: u8 = 1;
 

@@ -16,7 +16,7 @@ use crate::journal::recovery::report::{Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::journal::snapshot::Records;
 use crate::journal::snapshot::run::{Finished, SnapshotRun};
-use crate::registry::record::{Decision, Record, Write};
+use crate::registry::record::{BY_PASSWORD, Decision, Record, Write};
 use crate::registry::refresh::record::SpentByV1;
 use crate::registry::refresh::state::{Limits, OpenFamily, Rotate};
 use crate::registry::refresh::{Audience, Families};
@@ -177,6 +177,7 @@ impl World {
                             user_agent: "sim".into(),
                             audience: Audience::App,
                             proved: None,
+                            methods: BY_PASSWORD,
                             replaces: false,
                         },
                         now,

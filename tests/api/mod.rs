@@ -14,4 +14,5 @@ mod log_out;
 mod openapi;
 mod reference;
 mod repeats;
+mod sdk;
 mod secrets;

@@ -3,7 +3,7 @@
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service};
 use portcullis::testing::TestEngine;
-use portcullis::{MailKind, NewAccount, actix};
+use portcullis::{Fields, MailKind, NewAccount, actix};
 use serde_json::json;
 
 use super::read;
@@ -52,6 +52,74 @@ async fn accounts_are_found_changed_and_deleted() {
     assert!(taken.is_refusal() && !taken.is_not_found());
     let weak = accounts.create(NewAccount::new("eve@example.org").password("short")).await.unwrap_err();
     assert!(weak.is_refusal());
+}
+
+#[tokio::test]
+async fn a_program_sets_what_an_account_carries_and_finds_it_by_its_own_id() {
+    let auth = TestEngine::start().await.unwrap();
+    let accounts = auth.accounts();
+    let fields = Fields::new().external_id("shop-4711").locale("de-AT").name("Ada");
+    let new = NewAccount::new("ada@example.org").fields(fields.app_metadata(r#"{ "plan": "pro" }"#));
+    let ada = accounts.create(new).await.unwrap();
+    assert_eq!(
+        (ada.external_id(), ada.locale(), ada.name()),
+        (Some("shop-4711"), Some("de-AT"), Some("Ada"))
+    );
+    assert_eq!((ada.app_metadata(), ada.user_metadata()), (Some(r#"{"plan":"pro"}"#), None));
+    assert_eq!(accounts.find_external("shop-4711").await.unwrap().unwrap().id(), ada.id());
+    assert!(accounts.find_external("shop-1").await.unwrap().is_none());
+
+    let changed = Fields::new().user_metadata(r#"{"theme":"dark"}"#).app_metadata("").external_id("shop-1");
+    let ada = accounts.set_fields(ada.id(), changed).await.unwrap();
+    assert_eq!((ada.user_metadata(), ada.app_metadata()), (Some(r#"{"theme":"dark"}"#), None));
+    assert_eq!((ada.external_id(), ada.locale()), (Some("shop-1"), Some("de-AT")));
+    assert!(accounts.find_external("shop-4711").await.unwrap().is_none());
+
+    let bob = auth.account("bob@example.org").await.unwrap();
+    for wrong in [
+        Fields::new().external_id("shop-1"),
+        Fields::new().locale("no language"),
+        Fields::new().user_metadata("[]"),
+    ] {
+        assert!(accounts.set_fields(bob.id(), wrong.clone()).await.unwrap_err().is_refusal());
+        let new = NewAccount::new("eve@example.org").fields(wrong);
+        assert!(accounts.create(new).await.unwrap_err().is_refusal());
+    }
+    assert!(!format!("{:?}", Fields::new().name("Ada")).contains("Ada"));
+}
+
+#[tokio::test]
+async fn a_mail_says_the_language_of_the_account_that_it_is_for() {
+    let auth = TestEngine::start().await.unwrap();
+    let german = Fields::new().locale("de");
+    let new = NewAccount::new("ada@example.org").password(PASSWORD).verified().fields(german);
+    let ada = auth.accounts().create(new).await.unwrap();
+    auth.accounts().send_reset(ada.id()).await.unwrap();
+    let app = init_service(App::new().configure(actix::mount("/auth", &auth))).await;
+    let reset = auth.mail("ada@example.org", MailKind::Reset).await.unwrap();
+    assert_eq!(reset.locale.as_deref(), Some("de"));
+
+    // A link that goes to an address that is not yet the account's, and one to the address of before.
+    let log_in = auth.log_in_as(ada.id()).await.unwrap();
+    let post =
+        |path: &str, body| log_in.on(TestRequest::post().uri(&format!("/auth/v1/{path}")).set_json(body));
+    let change = json!({"email": "lovelace@example.org", "password": PASSWORD});
+    assert_eq!(call_service(&app, post("email/change", change).to_request()).await.status(), 202);
+    let mail = auth.mail("lovelace@example.org", MailKind::EmailChange).await.unwrap();
+    assert_eq!(mail.locale.as_deref(), Some("de"));
+    let confirm = json!({"token": mail.token.unwrap(), "email": "lovelace@example.org"});
+    assert_eq!(call_service(&app, post("email/change/confirm", confirm).to_request()).await.status(), 200);
+    let undo = auth.mail("ada@example.org", MailKind::EmailUndo).await.unwrap();
+    assert_eq!(undo.locale.as_deref(), Some("de"));
+
+    // No account, or none that has said its language.
+    let bob = auth.account("bob@example.org").await.unwrap();
+    auth.accounts().send_reset(bob.id()).await.unwrap();
+    assert_eq!(auth.mail("bob@example.org", MailKind::Invitation).await.unwrap().locale, None);
+    let sign_up = json!({"email": "new@example.org", "password": PASSWORD});
+    let sign_up = TestRequest::post().uri("/auth/v1/signup").set_json(sign_up).to_request();
+    assert_eq!(call_service(&app, sign_up).await.status(), 202);
+    assert_eq!(auth.mail("new@example.org", MailKind::Verify).await.unwrap().locale, None);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! The API in an application of the program's own: the same answers as our own server gives, below a prefix.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpServer, web};
 use portcullis::testing::TestEngine;
-use portcullis::{Config, Embedded, Engine, MailKind, SignedIn, actix, flow};
+use portcullis::{Config, Embedded, Engine, MailKind, NewAccount, SignedIn, actix, flow};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
@@ -234,6 +235,8 @@ async fn a_path_of_the_public_origin_is_in_everything_that_names_it() {
     let claims = <base64ct::Base64UrlUnpadded as base64ct::Encoding>::decode_vec(claims).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     assert_eq!(claims["iss"], "https://example.org/auth");
+    // Nobody has entered a password.
+    assert_eq!(claims["amr"], json!([]));
     assert_eq!(claims["aud"], "https://example.org/auth");
     let keys = TestRequest::get().uri("/auth/.well-known/jwks.json").to_request();
     assert_eq!(call_service(&app, keys).await.status(), 200);
@@ -250,6 +253,69 @@ async fn a_path_of_the_public_origin_is_in_everything_that_names_it() {
     }
     let log_out = cookie.on(TestRequest::post().uri("/auth/v1/logout")).to_request();
     assert_eq!(call_service(&app, log_out).await.status(), 204);
+}
+
+/// So that `?` leads on in a program with errors of its own.
+#[test]
+fn the_mistakes_of_a_configuration_are_one_error() {
+    fn build() -> Result<Config, Box<dyn std::error::Error>> {
+        Ok(Config::builder().set("http.lisen", "x").session(|session| session.cookie_name("a b")).build()?)
+    }
+    let error = build().unwrap_err();
+    let faults = error.downcast_ref::<portcullis::ConfigFaults>().unwrap();
+    assert_eq!(faults.len(), 2, "{error}");
+    assert_eq!(error.to_string().lines().count(), 2, "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("did you mean `http.listen`?") && said.contains("letters, digits, - and _"),
+        "{said}"
+    );
+}
+
+/// A browser sends both engines of an origin the same cookies. So each has names of its own.
+#[tokio::test]
+async fn a_log_in_at_one_engine_of_an_origin_leaves_the_session_at_the_other_one() {
+    let engine = async |prefix: &str, name: &str| {
+        let set = |config: portcullis::ConfigBuilder| {
+            let config = config.public_origin(format!("https://example.org/{prefix}"));
+            config.session(|session| session.cookie_name(name))
+        };
+        TestEngine::start_with(set).await.unwrap()
+    };
+    let (staff, shop) = (engine("staff", "staff").await, engine("shop", "shop").await);
+    let app = App::new().configure(actix::mount("/staff", &staff)).configure(actix::mount("/shop", &shop));
+    let app = init_service(app).await;
+    for auth in [&staff, &shop] {
+        let new = NewAccount::new("ada@example.org").password(PASSWORD).verified();
+        auth.accounts().create(new).await.unwrap();
+    }
+    let mut cookies: BTreeMap<String, String> = BTreeMap::new();
+    for place in ["staff", "shop", "staff"] {
+        let body = json!({"email": "ada@example.org", "password": PASSWORD, "mode": "cookie"});
+        let request = TestRequest::post().uri(&format!("/{place}/v1/login")).set_json(body);
+        let request = request.insert_header(("origin", "https://example.org"));
+        // As a browser that signs in anew, without the CSRF token of the session of before.
+        let others = cookies.iter().filter(|(name, _)| !name.contains(place));
+        let others: Vec<_> = others.map(|(name, value)| format!("{name}={value}")).collect();
+        let request = request.insert_header(("cookie", others.join("; "))).to_request();
+        let answer = call_service(&app, request).await;
+        assert_eq!(answer.status(), 200, "{place}");
+        for cookie in answer.response().cookies() {
+            assert!(cookie.name().starts_with(&format!("__Host-{place}_")), "{cookie}");
+            cookies.insert(cookie.name().to_owned(), cookie.value().to_owned());
+        }
+    }
+    let all: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(all.len(), 4, "{all:?}");
+    for place in ["staff", "shop"] {
+        let request = TestRequest::get().uri(&format!("/{place}/v1/me"));
+        let request = request.insert_header(("cookie", all.join("; "))).to_request();
+        assert_eq!(call_service(&app, request).await.status(), 200, "{place}");
+        let document = TestRequest::get().uri(&format!("/{place}/openapi.json")).to_request();
+        let (_, _, document) = read(call_service(&app, document).await).await;
+        let name = &document["components"]["securitySchemes"]["cookie"]["name"];
+        assert_eq!(name, &json!(format!("__Host-{place}_session")));
+    }
 }
 
 #[tokio::test]

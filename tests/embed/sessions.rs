@@ -6,9 +6,10 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpResponse, web};
 use portcullis::testing::TestEngine;
 use portcullis::{AccountId, Client, Engine, Error, MailKind, Mode, NewAccount, actix, flow};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::read;
+use crate::support::PASSWORD;
 
 fn client(user_agent: &str) -> Client {
     Client::new(IpAddr::V4(Ipv4Addr::LOCALHOST), user_agent)
@@ -82,6 +83,32 @@ async fn no_session_is_issued_to_whom_a_log_in_would_refuse() {
     assert!(refused.is_not_found());
 }
 
+/// Returns the claims of an access token.
+fn claims(access: &Value) -> Value {
+    let claims = access.as_str().unwrap().split('.').nth(1).unwrap();
+    let claims = <base64ct::Base64UrlUnpadded as base64ct::Encoding>::decode_vec(claims).unwrap();
+    serde_json::from_slice(&claims).unwrap()
+}
+
+/// Whoever reads `amr` must not take the word of the program for a password.
+#[tokio::test]
+async fn a_session_without_a_password_says_so_until_its_owner_has_entered_one() {
+    let auth = TestEngine::start().await.unwrap();
+    let new = NewAccount::new("ada@example.org").password(PASSWORD).verified();
+    let ada = auth.accounts().create(new).await.unwrap();
+    let app = init_service(App::new().configure(actix::mount("/auth", &auth))).await;
+    let post = |path: &str, body: Value| TestRequest::post().uri(&format!("/auth/v1/{path}")).set_json(body);
+    let log_in = json!({"email": "ada@example.org", "password": PASSWORD});
+    let (_, _, opened) = read(call_service(&app, post("login", log_in).to_request()).await).await;
+    assert_eq!(claims(&opened["access_token"])["amr"], json!(["pwd"]));
+
+    let issued = auth.log_in_as(ada.id()).await.unwrap();
+    let prove = issued.on(post("reauthenticate", json!({"password": PASSWORD}))).to_request();
+    let (status, _, proved) = read(call_service(&app, prove).await).await;
+    assert_eq!(status, 200, "{proved}");
+    assert_eq!(claims(&proved["access_token"])["amr"], json!(["pwd"]));
+}
+
 #[tokio::test]
 async fn issued_tokens_are_those_of_a_log_in_and_end_with_it() {
     let auth = TestEngine::start().await.unwrap();
@@ -98,9 +125,13 @@ async fn issued_tokens_are_those_of_a_log_in_and_end_with_it() {
         TestRequest::get().uri("/auth/v1/me").insert_header(("authorization", access)).to_request()
     };
     assert_eq!(call_service(&app, me()).await.status(), 200);
-    let refresh = serde_json::json!({"refresh_token": body["refresh_token"]});
+    let refresh = json!({"refresh_token": body["refresh_token"]});
     let refresh = TestRequest::post().uri("/auth/v1/refresh").set_json(refresh).to_request();
-    assert_eq!(call_service(&app, refresh).await.status(), 200);
+    let (status, _, renewed) = read(call_service(&app, refresh).await).await;
+    assert_eq!(status, 200);
+    for access in [&body["access_token"], &renewed["access_token"]] {
+        assert_eq!(claims(access)["amr"], json!([]), "nobody has entered a password");
+    }
     auth.accounts().end_sessions(ada.id()).await.unwrap();
     assert_eq!(call_service(&app, me()).await.status(), 401);
     let lines = audit_lines(&auth);

@@ -39,6 +39,7 @@ pub const PYJWT: Need = program(
 pub const SCHEMATHESIS: Need =
     program("schemathesis", &["st", "--version"], "python3 -m pip install schemathesis==4.32.5");
 pub const CHROMIUM: Need = program("chromium", &["chromium", "--version"], "apt-get install chromium");
+pub const NODE: Need = program("node", &["node", "--version"], "apt-get install nodejs");
 pub const FAKETIME: Need = program("libfaketime", &["faketime", "--version"], "apt-get install faketime");
 
 /// The folder into which npm installs what these tests use.
@@ -62,6 +63,12 @@ macro_rules! npm {
 pub const JOSE: Need = npm!("jose");
 pub const JSONWEBTOKEN: Need = npm!("jsonwebtoken");
 pub const PLAYWRIGHT: Need = npm!("playwright-core");
+pub const TYPESCRIPT: Need = npm!("typescript");
+pub const REACT: Need = npm!("react");
+pub const REACT_DOM: Need = npm!("react-dom");
+pub const TYPES_OF_REACT: Need = npm!("@types/react-dom");
+pub const VITE: Need = npm!("vite");
+pub const PLUGIN_REACT: Need = npm!("@vitejs/plugin-react");
 
 /// Copies `script` to a folder of its own in which node finds its packages.
 pub fn node_folder(script: &Path) -> tempfile::TempDir {

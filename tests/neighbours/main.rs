@@ -1,4 +1,5 @@
-//! Real neighbours: mail servers, proxies, a monitor, a browser, libraries that check tokens, a fuzzer, and odd machines.
+//! Real neighbours: mail servers, proxies, a monitor, a browser, the printed client, libraries that check
+//! tokens, a fuzzer, and odd machines.
 //! Each test writes the configuration of a real program to a temporary folder, starts it beside the real binary, speaks
 //! through it, and stops it.
 //!
@@ -14,6 +15,7 @@
 
 mod authority;
 mod browser;
+mod client;
 mod install;
 mod mail;
 mod openapi;

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use super::fields::Fields;
 use super::{
-    Admin, Changes, Found, New, Query, change, create, delete, find, list, revoke_sessions, send_reset,
+    Admin, Changes, Found, New, Query, change, create, delete, find, find_external, list, revoke_sessions,
+    send_reset,
 };
 use crate::engine::Engine;
 use crate::flow::refusal::{Error, FlowError};
@@ -70,6 +72,26 @@ impl Account {
         self.0.phc.is_some()
     }
 
+    /// Returns the id that another program knows it by.
+    pub fn external_id(&self) -> Option<&str> {
+        self.0.external_id()
+    }
+
+    /// Returns the language of its owner, a tag such as `en-GB`.
+    pub fn locale(&self) -> Option<&str> {
+        self.0.locale()
+    }
+
+    /// Returns the JSON object that its owner may change, as compact text.
+    pub fn user_metadata(&self) -> Option<&str> {
+        self.0.user_metadata()
+    }
+
+    /// Returns the JSON object that administrators alone may change, as compact text.
+    pub fn app_metadata(&self) -> Option<&str> {
+        self.0.app_metadata()
+    }
+
     /// Returns when it was created.
     pub fn created_at(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.created_ms)
@@ -89,12 +111,19 @@ pub struct NewAccount {
     password: Option<SecretText>,
     roles: Vec<String>,
     verified: bool,
+    fields: Fields,
 }
 
 impl NewAccount {
     /// Begins an account with this address, without a password and without roles.
     pub fn new(email: impl Into<String>) -> Self {
-        Self { email: email.into(), password: None, roles: Vec::new(), verified: false }
+        Self {
+            email: email.into(),
+            password: None,
+            roles: Vec::new(),
+            verified: false,
+            fields: Fields::new(),
+        }
     }
 
     /// Gives it a password, which must pass the policy.
@@ -117,6 +146,13 @@ impl NewAccount {
         self.verified = true;
         self
     }
+
+    /// Gives it what an account carries beside its credentials.
+    #[must_use]
+    pub fn fields(mut self, fields: Fields) -> Self {
+        self.fields = fields;
+        self
+    }
 }
 
 impl fmt::Debug for NewAccount {
@@ -128,12 +164,13 @@ impl fmt::Debug for NewAccount {
 impl Accounts<'_> {
     /// Creates an account. No mail is sent: [`Accounts::send_reset`] mails its owner a link to set a password.
     ///
-    /// Errors: a refusal if the address has an account, or is none; a password that the policy refuses; a role whose name is
-    /// none.
+    /// Errors: a refusal if the address or the external id has an account, or is none; a password that the policy refuses; a
+    /// role whose name is none; a field that an account cannot carry.
     pub async fn create(&self, new: NewAccount) -> Result<Account, Error> {
         self.run(async move |engine, admin| {
-            let NewAccount { email, password, roles, verified } = new;
-            let new = New { email: &email, password: password.as_deref(), roles, verified, ..New::default() };
+            let NewAccount { email, password, roles, verified, fields } = new;
+            let (password, carried) = (password.as_deref(), fields.carried());
+            let new = New { email: &email, password, roles, verified, carried };
             create(engine, admin, new).await.map(Account)
         })
         .await
@@ -152,6 +189,13 @@ impl Accounts<'_> {
             }))
         })
         .await
+    }
+
+    /// Returns the account that another program knows by this id; `None` if there is none.
+    pub async fn find_external(&self, external_id: &str) -> Result<Option<Account>, Error> {
+        let wanted = external_id.to_owned();
+        self.run(async move |engine, admin| Ok(find_external(engine, admin, &wanted).await?.map(Account)))
+            .await
     }
 
     /// Returns the account with this id; `None` if there is none.
@@ -184,7 +228,10 @@ impl Accounts<'_> {
         roles: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<Account, Error> {
         let roles = Some(roles.into_iter().map(Into::into).collect());
-        self.change(id, Changes { roles, ..Changes::default() }).await
+        self.run(async move |engine, admin| {
+            change(engine, admin, id, Changes { roles, ..Changes::default() }).await.map(Account)
+        })
+        .await
     }
 
     /// Lets an account log in, or not. Either ends all its sessions.
@@ -192,11 +239,21 @@ impl Accounts<'_> {
     /// Errors: there is no such account; no administrator would be left.
     pub async fn set_active(&self, id: AccountId, is_active: bool) -> Result<Account, Error> {
         let status = Some(if is_active { Status::Active } else { Status::Disabled });
-        self.change(id, Changes { status, ..Changes::default() }).await
+        self.run(async move |engine, admin| {
+            change(engine, admin, id, Changes { status, ..Changes::default() }).await.map(Account)
+        })
+        .await
     }
 
-    async fn change(&self, id: AccountId, changes: Changes<'static>) -> Result<Account, Error> {
-        self.run(async move |engine, admin| change(engine, admin, id, changes).await.map(Account)).await
+    /// Sets what an account carries beside its credentials. It ends no session; access tokens say it from the next one on.
+    ///
+    /// Errors: there is no such account; another one has the external id; a field that an account cannot carry.
+    pub async fn set_fields(&self, id: AccountId, fields: Fields) -> Result<Account, Error> {
+        self.run(async move |engine, admin| {
+            let changes = Changes { carried: fields.carried(), ..Changes::default() };
+            change(engine, admin, id, changes).await.map(Account)
+        })
+        .await
     }
 
     /// Mails the owner of an account a link to set a password. The present one lives until the link is used.

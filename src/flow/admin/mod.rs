@@ -7,6 +7,7 @@ mod difference;
 pub mod events;
 mod export;
 mod facade;
+mod fields;
 mod hash;
 pub mod import;
 pub mod invitations;
@@ -19,6 +20,7 @@ pub use accounts::{
 pub use details::{Details, details};
 pub use export::{Export, exported_line};
 pub use facade::{Account, Accounts, NewAccount};
+pub use fields::Fields;
 pub use hash::set_hash;
 pub use list::{EXTERNAL, Found, Query, StatusWanted, account_json, find, find_external, get, list};
 

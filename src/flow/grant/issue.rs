@@ -28,7 +28,8 @@ const REASON_CHARS_MAX: usize = 120;
 /// Opens a session, or a pair of tokens, for an account whose owner the calling program has just recognised. `reason` says how,
 /// for the log of security events: `"github"`, or `"support case 4711"`.
 ///
-/// The answer to the client is [`Opened::into_response`].
+/// The answer to the client is [`Opened::into_response`]. Access tokens of the session have an empty `amr`: the server knows of no
+/// method, and claims none.
 ///
 /// Security: the caller vouches that the client is the owner of the account. A log-in by cookie also needs protection against
 /// a log-in that another site began: check the `state` of the other provider.
@@ -48,7 +49,7 @@ pub async fn issue(
     let work = async move |engine: &Engine, client: &Client| {
         let account = may_have_session(engine, account).await?;
         let is_new_device = is_new_device(engine, client, &account).await?;
-        let issued = engine.issue(&account, wanted, Proved::Now, client, ClaimsReason::Program).await?;
+        let issued = engine.issue(&account, wanted, Proved::ToProgram, client, ClaimsReason::Program).await?;
         let issued = engine.journal.open(issued).await?;
         let sid = issued.sid();
         // One device for each family of browsers: sessions without a password must not push the owner's devices off the list.

@@ -15,6 +15,7 @@ use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV4;
+use crate::registry::record::{BY_PASSWORD, BY_PROGRAM};
 use crate::registry::refresh::{self, Audience, FamilyV3, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
@@ -95,23 +96,40 @@ impl Wanted {
     }
 }
 
-/// When the user of a new credential proved who they are.
+/// When and how the user of a new credential proved who they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Proved {
-    /// With this request.
+    /// With this request, by the password.
     Now,
-    /// At this time: the new credential replaces one, and is no fresher.
-    At(Timestamp),
+    /// With this request, to the embedding program.
+    ToProgram,
+    /// At this time, by these methods: the new credential replaces one, and is no fresher.
+    At(Timestamp, u16),
 }
 
 impl Proved {
     /// Returns the time, unless it is that of this request.
     const fn earlier(self) -> Option<Timestamp> {
         match self {
-            Self::Now => None,
-            Self::At(time) => Some(time),
+            Self::Now | Self::ToProgram => None,
+            Self::At(time, _) => Some(time),
         }
     }
+
+    /// Returns the methods, as bits.
+    const fn methods(self) -> u16 {
+        match self {
+            Self::Now => BY_PASSWORD,
+            Self::ToProgram => BY_PROGRAM,
+            Self::At(_, methods) => methods,
+        }
+    }
+}
+
+/// Returns the methods as an access token names them (RFC 8176). The server knows none for a user whom a program vouches for.
+fn amr(methods: u16) -> Vec<String> {
+    let named = (methods & BY_PASSWORD != 0).then(|| String::from("pwd"));
+    named.into_iter().collect()
 }
 
 /// A new family or session, with the secret that only the client gets.
@@ -131,7 +149,7 @@ impl Issued {
 }
 
 impl Engine {
-    /// Signs an access token of a family whose user proved at `proved` who they are. It does not outlive the family: a
+    /// Signs an access token of a family whose user proved at `proved`, by `methods`, who they are. It does not outlive the family: a
     /// resource server that checks tokens by itself would accept it longer. Returns the token and its expiry.
     pub(crate) fn access_token(
         &self,
@@ -139,6 +157,7 @@ impl Engine {
         family: &FamilyV3,
         proved: Timestamp,
         added: &AddedClaims,
+        methods: u16,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
         // Other machines compare the times in a token with their own, so they are the system's.
@@ -164,7 +183,7 @@ impl Engine {
             sid,
             roles: account.roles.iter().map(ToString::to_string).collect(),
             auth_time: (issued - now.since(proved)).as_secs(),
-            amr: vec![String::from("pwd")],
+            amr: amr(methods),
         };
         let text = signer.sign_with(&claims, &added.after(self.further_claims(account)), now)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
@@ -212,6 +231,7 @@ impl Engine {
             user_agent: client.user_agent.clone(),
             audience,
             proved: proved.earlier(),
+            methods: proved.methods(),
             replaces,
         };
         let sessions = session::actor::OpenCount { account: open.account };
@@ -242,7 +262,8 @@ impl Engine {
         secret: Secret,
         added: &AddedClaims,
     ) -> Result<Grant, FlowError> {
-        let (access, access_end) = self.access_token(account, family, Timestamp(family.proved_ms), added)?;
+        let proved = Timestamp(family.proved_ms);
+        let (access, access_end) = self.access_token(account, family, proved, added, family.methods)?;
         let token = OpaqueToken {
             kind: TokenKind::Refresh,
             id: family.id.to_bytes(),
@@ -297,6 +318,7 @@ impl Engine {
             user_agent: client.user_agent.clone(),
             root,
             proved: proved.earlier(),
+            methods: proved.methods(),
         };
         Ok((open, secret))
     }

@@ -12,6 +12,7 @@ use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::AccountV4;
 use crate::registry::account::actor::ById;
+use crate::registry::record::BY_PASSWORD;
 use crate::registry::refresh::FamilyV3;
 use crate::registry::refresh::actor::Issue;
 use crate::registry::session::SessionV2;
@@ -90,7 +91,8 @@ async fn prove(
     let issue = Issue { id: family.id, auth_epoch: account.auth_epoch };
     let family = engine.refresh.ask(issue).await?.ok_or(Refusal::SessionExpired)?;
     let account = current(engine, account, family.auth_epoch, family.global_epoch).await?;
-    let (token, end) = engine.access_token(&account, &family, Timestamp(family.issued_ms), &added)?;
+    let issued = Timestamp(family.issued_ms);
+    let (token, end) = engine.access_token(&account, &family, issued, &added, BY_PASSWORD)?;
     Ok(Reauthenticated::Access { token, end, family: family.id })
 }
 

@@ -3,8 +3,8 @@
 use zeroize::Zeroizing;
 
 use crate::engine::Engine;
-use crate::flow::refusal::FlowError;
-use crate::registry::account::actor::ById;
+use crate::flow::refusal::{FlowError, parse_name};
+use crate::registry::account::actor::{ById, Find};
 use crate::registry::outbox::{Kind, MailV2, open_token};
 use crate::registry::reset::actor::{FindLive, Restart};
 use crate::registry::reset::{MailedV2, Purpose};
@@ -46,6 +46,27 @@ async fn is_open_invitation(engine: &Engine, token: &str) -> Result<bool, FlowEr
     let Some(id) = AccountId::from_bytes(read.id) else { return Ok(false) };
     let asked = EndOfInvitation { id, global_epoch: engine.global_epoch };
     Ok(engine.invitations.ask(asked).await?.is_some())
+}
+
+/// Returns the language of the account that a mail is for: the one of its link's `token`, or else the one that has its address.
+pub(crate) async fn locale_of(
+    engine: &Engine,
+    mail: &MailV2,
+    token: Option<&Zeroizing<String>>,
+) -> Result<Option<String>, FlowError> {
+    let linked = token.and_then(|token| engine.services.edge.read(TokenKind::Mailed, token).ok());
+    let linked = match linked.and_then(|read| MailedId::from_bytes(read.id)) {
+        Some(id) => engine.mailed.ask(FindLive { id }).await?,
+        None => None,
+    };
+    let account = match linked.and_then(|token| AccountId::from_bytes(token.account)) {
+        Some(id) => engine.accounts.ask(ById { id }).await?,
+        None => {
+            let Ok(name) = parse_name(&mail.to) else { return Ok(None) };
+            engine.accounts.ask(Find { name: name.key(&engine.services.keys.directory) }).await?
+        }
+    };
+    Ok(account.and_then(|account| account.locale().map(str::to_owned)))
 }
 
 async fn is_live(engine: &Engine, token: &str, restart: bool) -> Result<bool, FlowError> {

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, Type};
 
 use crate::engine::Engine;
 use crate::flow::account::Cursor;
@@ -158,8 +159,13 @@ struct SessionBody<'a> {
 #[derive(Serialize, ToSchema)]
 struct NoSession {
     /// Always null.
-    #[schema(value_type = Value)]
+    #[schema(schema_with = null)]
     session: (),
+}
+
+/// The form of null.
+fn null() -> Object {
+    Object::with_type(Type::Null)
 }
 
 #[derive(Serialize, ToSchema)]

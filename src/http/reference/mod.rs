@@ -9,6 +9,7 @@ mod openapi;
 mod operation;
 mod parts;
 mod problem_page;
+pub mod sdk;
 
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ use super::problem::explained::explained;
 use super::rejection::Rejection;
 use super::routes::schema::Schema;
 use super::routes::{Answer, Endpoint, Operation, PathPart, Tag};
+use crate::config::Config;
+use crate::config::sections::session::CookieNames;
 use crate::engine::services::Reference;
 use crate::value::id::hex;
 
@@ -103,12 +106,13 @@ pub(super) fn has_get(request: &HttpRequest) -> bool {
 
 /// Returns the OpenAPI document of a server that is reached at `origin`: what `/openapi.json` answers.
 pub fn document(origin: &str) -> Value {
-    let site = Site { origin, is_https: origin.starts_with("https:") };
-    openapi::document(endpoints(), &site)
+    let names = CookieNames::of("portcullis", origin.starts_with("https:"));
+    openapi::document(endpoints(), &Site { origin, cookie: &names.session })
 }
 
-fn made(origin: &str) -> Reference {
-    let text = document(origin).to_string();
+fn made(config: &Config) -> Reference {
+    let site = Site { origin: config.http.public_origin.as_str(), cookie: &config.cookies.session };
+    let text = openapi::document(endpoints(), &site).to_string();
     let tag = format!("\"{}\"", hex(Sha256::digest(&text).get(..16).unwrap_or_default()));
     Reference { text: text.into_bytes().into(), tag }
 }
@@ -123,7 +127,7 @@ fn open(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
 
 async fn get_openapi(engine: Eng, request: HttpRequest) -> HttpResponse {
     let services = &engine.services;
-    let reference = services.reference_or(|| made(services.config.http.public_origin.as_str()));
+    let reference = services.reference_or(|| made(&services.config));
     let is_known = names(request.headers(), &reference.tag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     open(&mut response).insert_header((ETAG, reference.tag.as_str()));

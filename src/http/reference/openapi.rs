@@ -18,8 +18,8 @@ pub(super) const CACHED: &str = "public, max-age=300";
 pub(super) struct Site<'a> {
     /// Its public origin.
     pub(super) origin: &'a str,
-    /// Whether it is reached by TLS, which gives its cookies their prefix.
-    pub(super) is_https: bool,
+    /// The name of its session cookie.
+    pub(super) cookie: &'a str,
 }
 
 /// Headers of answers, with what they say.
@@ -122,7 +122,6 @@ fn examples(site: &Site<'_>) -> Map<String, Value> {
 }
 
 fn security_schemes(site: &Site<'_>) -> Value {
-    let cookie = if site.is_https { "__Host-portcullis_session" } else { "portcullis_session" };
     json!({
         "bearer": {
             "type": "http",
@@ -133,7 +132,7 @@ fn security_schemes(site: &Site<'_>) -> Value {
         "cookie": {
             "type": "apiKey",
             "in": "cookie",
-            "name": cookie,
+            "name": site.cookie,
             "description": "The session cookie of a log-in with `mode: cookie`. A request that changes something also shows \
                             its origin (`Origin` or `Sec-Fetch-Site`, as browsers do) and the CSRF token.",
         },

@@ -13,9 +13,7 @@ use super::tombstones::Tombstones;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
-use crate::registry::record::{
-    self, AAL1, BY_PASSWORD, ENDED_AT_ONCE, EXAMINED_AT_ONCE, LastUse, Record, Write,
-};
+use crate::registry::record::{self, AAL1, ENDED_AT_ONCE, EXAMINED_AT_ONCE, LastUse, Record, Write};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, FamilyId};
@@ -57,6 +55,8 @@ pub struct OpenFamily {
     pub audience: Audience,
     /// When the user proved who they are; `None` if they have just done it.
     pub proved: Option<Timestamp>,
+    /// The methods by which they did, as bits.
+    pub methods: u16,
     /// Whether it takes the place of another credential, with a change that is done already.
     pub replaces: bool,
 }
@@ -228,7 +228,7 @@ impl Families {
             spent: None,
             ended: None,
             client: format!("{} {}", open.network, open.user_agent).into(),
-            methods: BY_PASSWORD,
+            methods: open.methods,
             level: AAL1,
             proved_ms: open.proved.unwrap_or(now).as_millis(),
             device: [0; 8],

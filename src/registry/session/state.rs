@@ -7,7 +7,7 @@ use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::event::{Credential, EndReason, Told, What};
 use crate::registry::index::ByAccount;
-use crate::registry::record::{self, AAL1, BY_PASSWORD, ENDED_AT_ONCE, EXAMINED_AT_ONCE, LastUse, Write};
+use crate::registry::record::{self, AAL1, ENDED_AT_ONCE, EXAMINED_AT_ONCE, LastUse, Write};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, SessionId};
@@ -51,6 +51,8 @@ pub struct OpenSession {
     pub root: Option<[u8; 16]>,
     /// When the user proved who they are; `None` if they have just done it.
     pub proved: Option<Timestamp>,
+    /// The methods by which they did, as bits.
+    pub methods: u16,
 }
 
 /// Opens a session in place of another one, which ends. Of several at once one alone succeeds.
@@ -158,7 +160,7 @@ impl Sessions {
             remember: open.remember,
             network: open.network,
             user_agent: open.user_agent,
-            methods: BY_PASSWORD,
+            methods: open.methods,
             level: AAL1,
             proved_ms: open.proved.unwrap_or(now).as_millis(),
             device: [0; 8],
@@ -340,6 +342,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::record::BY_PASSWORD;
     use crate::value::id::Slot;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -358,6 +361,7 @@ mod tests {
                 user_agent: "test".into(),
                 root: None,
                 proved: None,
+                methods: BY_PASSWORD,
             },
             START,
         );

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::task::TICK;
 use crate::config::Config;
 use crate::engine::{Engine, Fault};
-use crate::flow::post::delivery::{Ready, look};
+use crate::flow::post::delivery::{Ready, locale_of, look};
 use crate::flow::refusal::{FlowError, parse_name};
 use crate::mail::outgoing::{DeliveryError, Outgoing, Source};
 use crate::mail::template::{self, Draft, Letter};
@@ -112,7 +112,13 @@ async fn send(
         if config.mail.console {
             print_to_console(mail, &letter);
         }
-        let source = Source { kind: mail.kind, token, about: mail.about.as_deref().map(template::hint) };
+        // Texts of our own are in one language, and this costs a question.
+        let locale = match transport {
+            Transport::Own(_) => locale_of(engine, mail, token.as_ref()).await.unwrap_or_default(),
+            _ => None,
+        };
+        let about = mail.about.as_deref().map(template::hint);
+        let source = Source { kind: mail.kind, token, about, locale };
         transport.deliver_unless(address(config, mail, letter, source), ending).await
     };
     match delivered {

@@ -79,6 +79,8 @@ pub struct SentMail {
     pub kind: MailKind,
     /// The address that it went to.
     pub recipient: String,
+    /// The language of the account that it is for.
+    pub locale: Option<String>,
     /// The token of its link.
     pub token: Option<String>,
     /// Its link.
@@ -103,6 +105,7 @@ impl Deliver for Kept {
         self.0.lock().push(SentMail {
             kind: mail.kind,
             recipient: mail.recipient.to_owned(),
+            locale: mail.locale.map(ToOwned::to_owned),
             token: mail.token.map(ToOwned::to_owned),
             link: mail.link.map(ToOwned::to_owned),
             subject: mail.subject.to_owned(),

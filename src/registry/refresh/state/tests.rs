@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::registry::record::BY_PASSWORD;
 use crate::value::id::{AccountId, Slot};
 use crate::value::network::Network;
 
@@ -50,6 +51,7 @@ impl World {
             user_agent: "test".into(),
             audience: Audience::App,
             proved: None,
+            methods: BY_PASSWORD,
             replaces: false,
         };
         let decision = world.families.open(&open, world.now);
@@ -200,6 +202,7 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
             user_agent: "\u{1F600}".repeat(120).into(),
             audience: Audience::App,
             proved: None,
+            methods: BY_PASSWORD,
             replaces: false,
         };
         let decision = world.families.open(&open, world.now);
@@ -386,6 +389,7 @@ fn an_account_that_ends_families_without_end_leaves_a_bounded_trace() {
             user_agent: "test".into(),
             audience: Audience::App,
             proved: None,
+            methods: BY_PASSWORD,
             replaces: false,
         };
         let opened = world.families.open(&open, world.now);

@@ -12,7 +12,7 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) {
+    pub(in crate::cli) fn run(&self) {
         // In one piece: the generator panics if an output fails.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "portcullis", &mut script);
