@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::PASSWORD;
 use crate::support::process::{Process, log_in, run, sign_up};
 
-const LINES: usize = 40_000;
+const LINES: usize = 15_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_killed_is_completed_by_the_same_import_again() {
