@@ -16,4 +16,5 @@ mod mail_server;
 mod operators;
 mod signals;
 mod storm;
+mod webhooks;
 mod who_did_what;

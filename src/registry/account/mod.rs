@@ -42,3 +42,4 @@ pub use command::{Altered, Change, FormerChange, Holder, Origin, Refusal, SignUp
 pub use extra::ExtraChange;
 pub use record::{AccountExtraV1, AccountV4, Status};
 pub use state::{ADMIN, Accounts, is_admin};
+pub use told::created_bytes;
