@@ -68,6 +68,11 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("session.revoked", "Sessions were ended, by a log-out or an administrator."),
     ("stuffing.suspected", "Many wrong passwords follow one pattern."),
     ("token.rejected", "An access token or API key that is not valid."),
+    (
+        "webhook.disabled",
+        "A webhook has failed for three days or answered 410, and is not called any more; the reason says which.",
+    ),
+    ("webhook.resumed", "An operator had a webhook called again."),
 ];
 
 /// How many names are proposed for one that is unknown.

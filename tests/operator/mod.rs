@@ -17,4 +17,5 @@ mod mail_server;
 mod operators;
 mod signals;
 mod storm;
+mod webhooks;
 mod who_did_what;

@@ -192,7 +192,6 @@ fn a_power_cut_at_any_operation_loses_no_event_that_was_durable_and_shows_none_t
                 let _ = run.writer.step();
             }
             if entry % 4 == 0 {
-                drop(std::pin::pin!(run.log.settle(entry, Duration::ZERO)));
                 run.log.shared.queue.lock().settle = entry;
                 let _ = run.writer.step();
             }

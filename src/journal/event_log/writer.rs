@@ -452,7 +452,8 @@ impl EventWriter {
             let (stopping, abandoned) = {
                 let mut queue = self.shared.queue.lock();
                 if !queue.stopping && !queue.abandoned {
-                    let is_behind = queue.missing.is_some() || queue.overflow.is_some();
+                    let is_asked = queue.settle > *self.shared.durable.borrow();
+                    let is_behind = queue.missing.is_some() || queue.overflow.is_some() || is_asked;
                     let is_waiting = !queue.events.is_empty() || is_behind || self.open.is_none();
                     let pause = match (failed > 0, is_waiting) {
                         (true, _) => RETRY_DELAY,

@@ -48,3 +48,4 @@ pub use extra::ExtraChange;
 pub use foreign::Limits;
 pub use record::{AccountExtraV1, AccountV4, Status};
 pub use state::{ADMIN, Accounts, is_admin};
+pub use told::created_bytes;

@@ -36,6 +36,15 @@ impl Accounts {
     }
 }
 
+/// Bytes that an event takes in an entry beside its texts, no fewer.
+const EVENT_BYTES: usize = 72;
+
+/// Returns no fewer bytes than the events take in an entry that creates `account`: for whoever puts many accounts into one.
+pub fn created_bytes(account: &AccountV4) -> usize {
+    let roles: usize = account.roles.iter().map(|role| role.len() + 9).sum();
+    3 * EVENT_BYTES + account.email.len() + account.name.as_ref().map_or(0, |name| name.len()) + roles
+}
+
 /// Tells what differs between two states of an account.
 fn changes(before: &AccountV4, after: &AccountV4, tell: &mut impl FnMut(What)) {
     if before.email != after.email {
@@ -123,6 +132,24 @@ mod tests {
         assert_eq!(made, what.map(|what| Told::new(account().id.to_bytes(), what)));
         assert_eq!(told(Write::Remove(account().id.to_bytes())), [What::Deleted]);
         assert_eq!(Accounts::default().events_of(&[Write::Remove([9; 16])]), []);
+    }
+
+    #[test]
+    fn the_events_of_a_new_account_take_no_more_than_was_reckoned() {
+        let small = AccountV4 { email_verified: true, status: Status::Disabled, ..account() };
+        let large = AccountV4 {
+            name: Some("N".repeat(400).into()),
+            roles: (0..32).map(|at| format!("{at}").repeat(30).into()).collect(),
+            ..small.clone()
+        };
+        for account in [account(), small, large] {
+            let reckoned = created_bytes(&account);
+            let told = Accounts::default().events_of(&[Write::Put(account)]);
+            let now = crate::system::clock::Timestamp::from_secs(1_800_000_000);
+            let changes: Vec<_> = told.iter().map(|told| told.to_change(now)).collect();
+            let entry = crate::journal::format::entry::Entry::encode(&changes).unwrap();
+            assert!(entry.as_bytes().len() <= reckoned, "{} {reckoned}", entry.as_bytes().len());
+        }
     }
 
     #[test]

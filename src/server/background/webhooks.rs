@@ -275,7 +275,12 @@ impl Webhook {
         let first = first.map(|at| Timestamp(u64::try_from(at.as_millis()).unwrap_or(u64::MAX)));
         self.status.update(|state| state.waiting_since = first);
         let now = self.engine.clock.system_now();
-        let failed = match self.receiver.tell(body(page), &[], now).await {
+        // A stop does not wait for an answer: what was in flight is sent again by the next start.
+        let answered = tokio::select! {
+            answered = self.receiver.tell(body(page), &[], now) => answered,
+            () = until_set(&self.ending) => return,
+        };
+        let failed = match answered {
             Ok(answer) if answer.is_success() => None,
             Ok(answer) => Some((format!("it answered {}", answer.status), answer.status == GONE)),
             Err(error) => Some((error.to_string(), matches!(error, OutboundError::Url))),
@@ -334,6 +339,13 @@ impl Webhook {
         } else {
             tokio::time::sleep(TICK).await;
         }
+    }
+}
+
+/// Waits until `ending` is set.
+async fn until_set(ending: &AtomicBool) {
+    while !ending.load(Ordering::Relaxed) {
+        tokio::time::sleep(TICK).await;
     }
 }
 

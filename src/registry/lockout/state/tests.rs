@@ -127,7 +127,12 @@ fn five_failures_lock_a_name_and_each_further_one_doubles_the_lock() {
     }
     assert_eq!(
         world.fail(1, None),
-        Some(Settled { lock_began: true, mail_owner: true, ..Settled::default() })
+        Some(Settled {
+            lock_began: true,
+            locked_until_ms: (world.now + Duration::from_mins(1)).as_millis(),
+            mail_owner: true,
+            ..Settled::default()
+        })
     );
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
         let locked = Err(Refused::Locked { until: world.now + Duration::from_mins(minutes) });

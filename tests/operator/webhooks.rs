@@ -1,0 +1,132 @@
+//! Programs that are called with events: in order, signed, until they have taken them, and nowhere that is not permitted.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use portcullis::server::outbound::signature::signature;
+use serde_json::{Value, json};
+
+use super::operators::{Call, receiver};
+use crate::support::{TestServer, wait_until};
+
+const SECRET: &str = "a secret for the webhook";
+
+/// Starts a server that calls `url` with events of accounts.
+fn calling(dir: &Path, url: &str, allow: &str) -> TestServer {
+    let secret = dir.join("secret");
+    std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    let toml = format!(
+        "[outbound]\nallow = [{allow}]\n[[webhook]]\nurl = {url:?}\nsecret_file = {secret:?}\nevents = [\"account.*\"]\n"
+    );
+    TestServer::with(&[("toml", &toml)])
+}
+
+async fn next(calls: mpsc::Receiver<Call>) -> (Call, mpsc::Receiver<Call>) {
+    let waiting = tokio::task::spawn_blocking(move || {
+        let call = calls.recv_timeout(Duration::from_secs(40)).unwrap();
+        (call, calls)
+    });
+    waiting.await.unwrap()
+}
+
+async fn status(server: &TestServer) -> Value {
+    server.operated(json!({"operation": "webhook_list"})).await["items"][0].clone()
+}
+
+#[tokio::test]
+async fn events_are_signed_and_sent_again_until_they_are_taken_and_a_redirect_is_not_followed() {
+    let (url, calls) = receiver(&["500 Oops", "302 Found", "204 No Content", "200 OK"]);
+    let dir = tempfile::tempdir().unwrap();
+    let server = calling(dir.path(), &url, "\"127.0.0.1\"");
+    server.account("ada@test.org").await;
+    let (first, calls) = next(calls).await;
+    let (time, given) = first.signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+    assert_eq!(given, signature(SECRET.as_bytes(), time.parse().unwrap(), first.body.as_bytes()));
+    let (second, calls) = next(calls).await;
+    let (third, calls) = next(calls).await;
+    let body = |call: &Call| serde_json::from_str::<Value>(&call.body).unwrap();
+    let kinds = |call: &Call| {
+        let body = body(call);
+        body["events"].as_array().unwrap().iter().map(|event| event["type"].clone()).collect::<Vec<_>>()
+    };
+    for again in [&second, &third] {
+        assert_eq!(body(again)["events"][0], body(&first)["events"][0]);
+    }
+    assert_eq!(kinds(&third), ["account.created", "account.verified"]);
+    assert!(body(&third)["next"].is_string() && body(&third).get("gap").is_none());
+    server.operated(json!({"operation": "user_disable", "user": "ada@test.org"})).await;
+    let (fourth, _) = next(calls).await;
+    assert_eq!(kinds(&fourth), ["account.disabled"], "what was taken is not sent again");
+    wait_until("it is active again", async || status(&server).await["status"] == "active").await;
+    assert_eq!(status(&server).await["failed"], 2);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_called_again_when_an_operator_says_so_and_goes_on_where_it_was() {
+    let (url, calls) = receiver(&["410 Gone", "204 No Content"]);
+    let dir = tempfile::tempdir().unwrap();
+    let server = calling(dir.path(), &url, "\"127.0.0.1\"");
+    server.account("ada@test.org").await;
+    let (refused, calls) = next(calls).await;
+    wait_until("it is disabled", async || status(&server).await["status"] == "disabled").await;
+    let findings = server.operated(json!({"operation": "findings"})).await;
+    assert!(findings.to_string().contains("is not called any more: it answered 410"), "{findings}");
+    let tail = json!({"operation": "audit_tail", "limit": 5, "event": "webhook.disabled", "account": null});
+    let lines = server.operated(tail).await;
+    assert_eq!(lines["items"].as_array().unwrap().len(), 1, "{lines}");
+    server.account("bob@test.org").await;
+    // It stays so over a restart.
+    let server = server.restart();
+    wait_until("it is still disabled", async || status(&server).await["status"] == "disabled").await;
+    let resumed = server.operated(json!({"operation": "webhook_resume"})).await;
+    assert_eq!(resumed["resumed"].as_array().unwrap().len(), 1, "{resumed}");
+    let (taken, _) = next(calls).await;
+    let body = |call: &Call| serde_json::from_str::<Value>(&call.body).unwrap();
+    assert_eq!(body(&taken)["events"][0], body(&refused)["events"][0]);
+    assert!(taken.body.contains("bob@test.org"), "{}", taken.body);
+    let nothing = server.operated(json!({"operation": "webhook_resume"})).await;
+    assert_eq!(nothing["resumed"], json!([]));
+}
+
+/// The name of the receiver leads to this machine, which nobody has listed.
+#[tokio::test]
+async fn a_receiver_inside_is_not_reached_by_a_name_that_leads_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let server = calling(dir.path(), &format!("https://localhost:{port}/x"), "");
+    server.account("ada@test.org").await;
+    wait_until("it fails", async || status(&server).await["status"] == "failing").await;
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    assert!(status(&server).await["why"].is_string());
+}
+
+/// It takes calls and never answers.
+#[tokio::test]
+async fn a_slow_receiver_slows_nobody_and_holds_up_no_stop() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    let (taken, has_taken) = mpsc::channel();
+    std::thread::spawn(move || {
+        let held: Vec<_> = listener.incoming().take(3).inspect(|_| drop(taken.send(()))).collect();
+        std::thread::sleep(Duration::from_secs(60));
+        drop(held);
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let server = calling(dir.path(), &url, "\"127.0.0.1\"");
+    server.account("ada@test.org").await;
+    tokio::task::spawn_blocking(move || has_taken.recv_timeout(Duration::from_secs(20)).unwrap())
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        server.tokens("ada@test.org").await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
