@@ -83,8 +83,10 @@ pub fn is_this_machine(url: &reqwest::Url) -> bool {
     matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
-#[cfg(all(test, feature = "outbound"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "outbound")]
+
     use crate::config::tests::load;
 
     fn faults(url: &str, allow: &str) -> Vec<String> {
