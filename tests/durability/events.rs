@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -172,9 +172,11 @@ async fn kill_9_in_the_middle_of_traffic_loses_and_doubles_no_event() {
     for cycle in 0..CYCLES {
         let process = Process::spawn(command(dir.path()));
         let over = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicUsize::new(0));
         let mut clients = tokio::task::JoinSet::new();
         for number in 0..CLIENTS {
             let (http, url, over) = (http.clone(), process.url.clone(), Arc::clone(&over));
+            let count = Arc::clone(&count);
             clients.spawn(async move {
                 let mut made = Vec::new();
                 while !over.load(Ordering::Relaxed) {
@@ -182,6 +184,7 @@ async fn kill_9_in_the_middle_of_traffic_loses_and_doubles_no_event() {
                     let Some((status, body)) = sign_up(&http, &url, &email).await else { break };
                     assert_eq!(status, 201, "{body}");
                     made.push(email);
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
                 made
             });
@@ -189,7 +192,9 @@ async fn kill_9_in_the_middle_of_traffic_loses_and_doubles_no_event() {
         let url = process.url.clone();
         let consuming = consume(&http, &url, key, &asking, |_| false);
         let killing = async {
-            tokio::time::sleep(Duration::from_millis(150 + cycle * 53 % 400)).await;
+            let wanted = 6 + cycle as usize * 5 % 17;
+            wait_until("there is some traffic", async || count.load(Ordering::Relaxed) >= wanted).await;
+            tokio::time::sleep(Duration::from_millis(cycle * 7 % 40)).await;
             process.kill();
             over.store(true, Ordering::Relaxed);
         };

@@ -1,5 +1,6 @@
 //! Programs that are called with events: in order, signed, until they have taken them, and nowhere that is not permitted.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::mpsc;
@@ -8,10 +9,51 @@ use std::time::{Duration, Instant};
 use portcullis::server::outbound::signature::signature;
 use serde_json::{Value, json};
 
-use super::operators::{Call, receiver};
 use crate::support::{TestServer, wait_until};
 
 const SECRET: &str = "a secret for the webhook";
+
+/// A call: the header that signs it, and its body.
+struct Call {
+    signature: String,
+    body: String,
+}
+
+/// Listens as a program that answers one call with each of `statuses` in turn. Returns its URL and the calls.
+fn receiver(statuses: &'static [&'static str]) -> (String, mpsc::Receiver<Call>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/events", listener.local_addr().unwrap());
+    let (calls, received) = mpsc::channel();
+    std::thread::spawn(move || {
+        for status in statuses {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut signature, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                let Some((name, value)) = line.trim_end().split_once(": ") else {
+                    if line.trim_end().is_empty() {
+                        break;
+                    }
+                    continue;
+                };
+                match name.to_lowercase().as_str() {
+                    "portcullis-signature" => value.clone_into(&mut signature),
+                    "content-length" => length = value.parse().unwrap(),
+                    _ => {}
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let head = "location: /elsewhere\r\ncontent-length: 0\r\nconnection: close";
+            write!(stream, "HTTP/1.1 {status}\r\n{head}\r\n\r\n").unwrap();
+            let body = String::from_utf8(body).unwrap();
+            let _ = calls.send(Call { signature, body });
+        }
+    });
+    (url, received)
+}
 
 /// Starts a server that calls `url` with events of accounts.
 fn calling(dir: &Path, url: &str, allow: &str) -> TestServer {

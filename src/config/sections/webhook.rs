@@ -95,8 +95,10 @@ fn read_one(reader: &mut Reader, outbound: &Outbound) -> Option<Webhook> {
     Some(Webhook { url: url?, secret_file: secret_file?, events: events.ok()? })
 }
 
-#[cfg(all(test, feature = "outbound"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "outbound")]
+
     use crate::config::tests::load;
 
     const ONE: &str = "[[webhook]]\nurl = \"https://a.example.org/x\"\nsecret_file = \"s\"\n";

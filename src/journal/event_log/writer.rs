@@ -29,6 +29,9 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 const TELL_EVERY: u64 = 60;
 /// The time after which a file that holds events is followed by another one, so that its events can be removed.
 const FILE_LIFE: Duration = Duration::from_hours(24);
+/// Bytes of zeros after the last record, so that a mark finds room on a full disk, and how many are written at once.
+const ROOM_MIN: u64 = 1 << 10;
+const ROOM: usize = 16 << 10;
 /// Bytes of records that are written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -64,6 +67,8 @@ struct Open {
     header: FileHeader,
     /// The end of its last record.
     len: u64,
+    /// The end of the zeros after it.
+    room: u64,
     /// Whether it holds a record other than marks.
     is_used: bool,
     /// Whether bytes of it, or names in the directory, may not be durable.
@@ -74,6 +79,15 @@ struct Open {
     covered: u64,
     /// The entry up to which the records of the file say so.
     said: u64,
+}
+
+impl Open {
+    /// Writes zeros after the last record, if few are left. On a full disk there are none, until there is room again.
+    fn keep_room(&mut self) {
+        if self.room < self.len + ROOM_MIN && self.file.write_at(&[0; ROOM], self.len).is_ok() {
+            self.room = self.len + ROOM as u64;
+        }
+    }
 }
 
 /// Records that are about to be written.
@@ -207,6 +221,7 @@ impl EventWriter {
         open.is_unsynced = true;
         open.file.write_at(&batch.bytes, open.len)?;
         open.len += batch.bytes.len() as u64;
+        open.keep_room();
         if let Some((last, _)) = batch.places.last() {
             open.last = *last;
             open.is_used = true;
@@ -297,7 +312,10 @@ impl EventWriter {
         }
         // Readers rely on earlier files to be whole.
         self.sync()?;
-        let Some(open) = &self.open else { return Ok(()) };
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.file.set_len(open.len)?;
+        open.room = open.len;
+        open.file.sync_data()?;
         let (covered, history, last) = (open.covered, open.header.history, open.last);
         self.begin_file(covered, history, last)
     }
@@ -322,7 +340,9 @@ impl EventWriter {
         let files = files.get_or_insert_with(|| Files { history, list: VecDeque::new(), covered });
         files.list.push_back(info);
         let (is_used, is_unsynced, said) = (false, true, covered);
-        self.open = Some(Open { file, header, len, is_used, is_unsynced, last, covered, said });
+        let mut open = Open { file, header, len, room: len, is_used, is_unsynced, last, covered, said };
+        open.keep_room();
+        self.open = Some(open);
         Ok(())
     }
 
@@ -335,6 +355,7 @@ impl EventWriter {
             open.is_unsynced = true;
             open.file.write_at(&bytes, open.len)?;
             open.len += bytes.len() as u64;
+            open.keep_room();
             open.said = open.covered;
         }
         if open.is_unsynced {
@@ -407,7 +428,9 @@ impl EventWriter {
         let files = Files { history: header.history, list, covered: end.covered };
         *self.shared.files.lock() = Some(files);
         let End { last, covered, said, is_used } = end;
-        self.open = Some(Open { file, header, len, is_used, is_unsynced: true, last, covered, said });
+        let mut open = Open { file, header, len, room: len, is_used, is_unsynced: true, last, covered, said };
+        open.keep_room();
+        self.open = Some(open);
         self.miss(covered + 1, durable);
         self.publish();
         Ok(())

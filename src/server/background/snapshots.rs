@@ -20,6 +20,7 @@ use crate::system::scheduling::{self, BackgroundPolicy};
 
 /// How long a snapshot waits for the event log. A disk on which that cannot be written must not fill with segments.
 const EVENTS_WAIT: Duration = Duration::from_secs(30);
+const EVENTS_WAIT_LOW: Duration = Duration::from_secs(2);
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.
 pub(super) async fn run(engine: &Engine, context: &JournalContext, ending: &Arc<AtomicBool>) {
@@ -118,7 +119,8 @@ async fn take_snapshot(
     let end = finished.end_seq();
     engine.journal.wait(end).await?;
     // Naming it deletes segments, from which the event log would be completed after a crash.
-    if !engine.event_log.settle(end, EVENTS_WAIT).await {
+    let wait = if engine.journal.stats().low { EVENTS_WAIT_LOW } else { EVENTS_WAIT };
+    if !engine.event_log.settle(end, wait).await {
         tracing::error!(
             "the log of events cannot be written: events may be lost, so that the journal keeps its room"
         );

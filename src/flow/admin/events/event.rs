@@ -41,7 +41,7 @@ pub struct Event {
 pub struct EventData {
     /// Of `account.created` and `account.email_changed`: the address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = Email)]
+    #[schema(format = Email, nullable = false)]
     pub(super) email: Option<String>,
     /// Of `account.created`, if it has one, and of `account.name_changed`: the name; null if it was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,25 +49,27 @@ pub struct EventData {
     pub(super) name: Option<Option<String>>,
     /// Of `account.created` and `account.roles_changed`: all roles.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) roles: Option<Vec<String>>,
     /// Of `account.metadata_changed`: what has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, nullable = false)]
     pub(super) changed: Option<Vec<&'static str>>,
     /// Of `session.opened`, `session.ended` and `refresh.reused`: the id of the session.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) session: Option<String>,
     /// Of `session.opened` and `session.ended`: `cookie` or `tokens`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, nullable = false)]
     pub(super) kind: Option<&'static str>,
     /// Of `session.ended`, if it is known: `log_out`, `revoked`, `reuse`, `gave_way` or `replaced`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, nullable = false)]
     pub(super) reason: Option<&'static str>,
     /// Of `lockout.started`: when the lock ends.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, nullable = false)]
     pub(super) until: Option<String>,
 }
 

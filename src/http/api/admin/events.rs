@@ -73,8 +73,9 @@ struct Page {
     /// For the parameter `after`; null if the server has just been started and cannot say.
     #[schema(required)]
     next: Option<String>,
-    /// Whether events are missing before these.
+    /// Events are missing before these, if it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     gap: Option<ShownGap>,
 }
 
