@@ -7,6 +7,14 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("account.sign_up_taken", "Somebody signed up with an address that has an account."),
     ("account.signed_up", "Somebody signed up; the address is not proved yet."),
     ("account.verified", "An address was proved."),
+    (
+        "accounts.exported",
+        "An operator had all accounts written out; the reason says whether with hashes of passwords.",
+    ),
+    (
+        "accounts.imported",
+        "Accounts of another system were taken: a line at the begin, and one with the counts.",
+    ),
     ("admin.account_changed", "An administrator changed an account; the reason names the fields."),
     (
         "admin.account_created",

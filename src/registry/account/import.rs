@@ -7,7 +7,7 @@
 //! or an id that is taken is named with the account that has it. A batch is one entry, of [`BATCH_MAX`] accounts at most, which
 //! takes the actor a few milliseconds; whoever sends the next one lets others have their turn before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::AccountV4;
 use super::state::{Accounts, Decision};
@@ -121,7 +121,7 @@ impl Accounts {
                 other.external_id() == account.external_id() && (!has_given_id || other.id == account.id);
             return Imported::Taken { what: Taken::Email, by: other.id, is_same };
         }
-        if let Some(id) = new.by_name.get(&account.name_key) {
+        if let Some(id) = new.names.get(&account.name_key) {
             return taken(Taken::Email, *id);
         }
         if let Some(other) = self.holder(name, now) {
@@ -129,11 +129,11 @@ impl Accounts {
         }
         if let Some(external_id) = account.external_id() {
             let other = self.find_external(external_id).map(|other| other.id);
-            if let Some(other) = other.or_else(|| new.by_external_id.get(external_id).copied()) {
+            if let Some(other) = other.or_else(|| new.external_ids.get(external_id).copied()) {
                 return taken(Taken::ExternalId, other);
             }
         }
-        if self.get(account.id).is_some() || new.by_id.contains_key(&account.id) {
+        if self.get(account.id).is_some() || new.ids.contains(&account.id) {
             return taken(Taken::Id, account.id);
         }
         Imported::Created
@@ -143,18 +143,18 @@ impl Accounts {
 /// The accounts of a batch that were found good, by what no two may have.
 #[derive(Default)]
 struct New {
-    by_name: BTreeMap<[u8; 16], AccountId>,
-    by_external_id: BTreeMap<Box<str>, AccountId>,
-    by_id: BTreeMap<AccountId, ()>,
+    names: BTreeMap<[u8; 16], AccountId>,
+    external_ids: BTreeMap<Box<str>, AccountId>,
+    ids: BTreeSet<AccountId>,
 }
 
 impl New {
     fn note(&mut self, account: &AccountV4) {
-        self.by_name.insert(account.name_key, account.id);
+        self.names.insert(account.name_key, account.id);
         if let Some(external_id) = account.external_id() {
-            self.by_external_id.insert(external_id.into(), account.id);
+            self.external_ids.insert(external_id.into(), account.id);
         }
-        self.by_id.insert(account.id, ());
+        self.ids.insert(account.id);
     }
 }
 

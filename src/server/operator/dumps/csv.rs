@@ -16,6 +16,9 @@ pub(super) struct Csv<R> {
     header: Option<Vec<String>>,
 }
 
+/// The fields of a record, of which some may be null, or why it cannot be used.
+type Split = Result<Vec<Option<String>>, &'static str>;
+
 /// A record that was read.
 pub(super) enum Record {
     /// Its fields by the names of the header. One that is empty and was not in quotes is null.
@@ -56,7 +59,7 @@ impl<R: Read> Csv<R> {
     }
 
     /// Reads the fields of a record; `None` at the end.
-    fn record(&mut self) -> io::Result<Option<Result<Vec<Option<String>>, &'static str>>> {
+    fn record(&mut self) -> io::Result<Option<Split>> {
         let mut fields = Vec::new();
         let mut field = Zeroizing::new(Vec::new());
         let (mut is_quoted, mut was_quoted, mut length, mut is_after_quote) = (false, false, 0_usize, false);

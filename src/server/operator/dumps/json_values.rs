@@ -75,7 +75,6 @@ impl<R: Read> JsonValues<R> {
                 }
                 (At::Start, _) => self.at = At::Values,
                 (At::Values, None) => self.at = At::End,
-                (At::Values, Some(_)) => return self.value().map(Some),
                 (At::List(_) | At::Object, None) => {
                     self.at = At::End;
                     return Err(self.bytes.broken("the file ends within a list or an object"));
@@ -87,7 +86,7 @@ impl<R: Read> JsonValues<R> {
                     self.at = if *is_outermost { At::End } else { At::Object };
                     self.bytes.take()?;
                 }
-                (At::List(_), Some(_)) => return self.value().map(Some),
+                (At::Values | At::List(_), Some(_)) => return self.value().map(Some),
                 (At::Object, Some(b'}')) => {
                     self.bytes.take()?;
                     self.at = At::End;
