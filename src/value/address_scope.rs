@@ -14,7 +14,7 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 3] = [
 /// Prefixes of IPv4 that are no public addresses, with their lengths. Source: the IANA registry of special-purpose
 /// addresses, and multicast.
 const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),

@@ -44,7 +44,7 @@ pub(super) fn receiver(
     may_be_local: bool,
 ) -> Option<String> {
     let text = reader.text(name)?;
-    let url = reqwest::Url::parse(&text).ok().filter(|url| url.has_host());
+    let url = reqwest::Url::parse(&text).ok().filter(reqwest::Url::has_host);
     let Some(url) = url.filter(|url| matches!(url.scheme(), "https" | "http")) else {
         reader.wrong(name, "must be a URL such as https://hooks.example.org/portcullis");
         return None;

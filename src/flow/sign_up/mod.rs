@@ -270,6 +270,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::engine::hooks::{HookError, Hooks, SetHooks, SignUpVerdict, open};
     use crate::engine::start::start_first;
     use crate::journal::append::handle::{NoRoom, Permit};
     use crate::registry::account::actor::Find;
@@ -349,11 +350,26 @@ mod tests {
         });
     }
 
+    /// A hook that refuses everybody.
+    struct Nobody;
+
+    impl Hooks for Nobody {
+        async fn sign_up(&self, _: &SignUpAsked) -> Result<SignUpVerdict, HookError> {
+            Ok(SignUpVerdict::Refuse(String::from("no")))
+        }
+    }
+
     /// Whatever rule refuses a sign-up, nothing is asked about its address.
     #[test]
     fn a_sign_up_that_a_rule_refuses_asks_the_throttle_alone_whoever_has_the_address() {
         let client = Client::new(Ipv4Addr::LOCALHOST.into(), "test");
-        for rule in [("signup.invite_only", "true"), ("signup.allow_domains", "example.org")] {
+        let password = "correct horse battery staple";
+        let rules = [
+            ("signup.invite_only", "true"),
+            ("signup.allow_domains", "example.org"),
+            ("hook.on_error", "refuse"),
+        ];
+        for rule in rules {
             let dir = tempfile::tempdir().unwrap();
             let fail_stop = FailStop::new(|why| panic!("{why}"));
             actix::System::new().block_on(async {
@@ -361,20 +377,23 @@ mod tests {
                 let (engine, running, services) =
                     start_first(config, Clock::manual(NOW), true, &fail_stop).unwrap();
                 sign_up(&engine, &client, "ada@test.org").await.unwrap();
+                if rule.0 == "hook.on_error" {
+                    let (door, questions) = open(SetHooks::all(Nobody));
+                    actix::spawn(questions.run(std::future::pending()));
+                    engine.services.set_hooks(door);
+                }
                 let mut works = Vec::new();
                 for email in ["ada@test.org", "bob@test.org"] {
                     let before = engine.work();
-                    let password = "correct horse battery staple";
-                    let refused = super::sign_up(&engine, &client, email, password, None, MODE).await.result;
-                    let is_refused =
-                        matches!(refused.err(), Some(FlowError::Refused(Refusal::SignupRefused { .. })));
-                    assert!(is_refused, "{rule:?}");
+                    let signed_up = super::sign_up(&engine, &client, email, password, None, MODE).await;
+                    let refused = signed_up.result.err();
+                    assert!(
+                        matches!(refused, Some(FlowError::Refused(Refusal::SignupRefused { .. }))),
+                        "{rule:?}: {refused:?}"
+                    );
                     let after = engine.work();
-                    works.push((
-                        after.calls - before.calls,
-                        after.hashes - before.hashes,
-                        after.entries - before.entries,
-                    ));
+                    let entries = after.entries - before.entries;
+                    works.push((after.calls - before.calls, after.hashes - before.hashes, entries));
                 }
                 assert_eq!(works, [(1, 0, 0); 2], "{rule:?}");
                 running.stop();

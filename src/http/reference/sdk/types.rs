@@ -43,7 +43,7 @@ pub fn types() -> String {
          /** A method for each operation of the interface. */\n\
          export interface Operations<M extends Mode> {{\n{methods}}}\n\n{}",
         codes.collect::<Vec<_>>().join("\n  | "),
-        union(common.iter().map(|code| quoted(code))),
+        union(common.iter().map(quoted)),
         forms(&parts),
     );
     format!("{}\n{generated}", include_str!("client.d.ts"))
