@@ -33,6 +33,7 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("email.change_asked", "An owner asked for another address."),
     ("email.change_undone", "A change of address was undone from the former mailbox."),
     ("email.changed", "The address of an account was changed."),
+    ("events.lost", "Events for other programs could not be kept; those that read them are told of a gap."),
     ("key.retired", "A signing key was withdrawn; its tokens are refused."),
     ("key.rotated", "A new key was made, by an administrator or by age."),
     ("lockout.cleared", "The lock of an account was lifted."),

@@ -351,6 +351,7 @@ sections! {
         threshold_email_change_undone: number = "alert.threshold.email_change_undone",
         threshold_key_retired: number = "alert.threshold.key_retired",
         threshold_webhook_disabled: number = "alert.threshold.webhook_disabled",
+        threshold_events_lost: number = "alert.threshold.events_lost",
     }
     outbound: OutboundSection = "[outbound]" {
         allow: list = "outbound.allow",

@@ -34,6 +34,7 @@ use sections::admin::Admin;
 use sections::alert::Alert;
 use sections::audit::Audit;
 use sections::events::Events;
+use sections::events::webhook;
 use sections::http::Http;
 use sections::journal::Journal;
 use sections::keys::Keys;
@@ -42,7 +43,6 @@ use sections::mail::Mail;
 use sections::password::Password;
 use sections::signup::Signup;
 use sections::token::Token;
-use sections::webhook;
 
 /// The configuration of one server: a field for each section. It holds no secrets, only the paths of files with
 /// secrets.

@@ -88,6 +88,7 @@ fn the_command_that_an_alert_advises_exists() {
         "email.change_undone",
         "key.retired",
         "webhook.disabled",
+        "events.lost",
         "storage.full",
         "alert.test",
     ];

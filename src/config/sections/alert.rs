@@ -43,6 +43,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     threshold("alert.threshold.email_change_undone", "1", ""),
     threshold("alert.threshold.key_retired", "1", ""),
     threshold("alert.threshold.webhook_disabled", "1", ""),
+    threshold("alert.threshold.events_lost", "1", ""),
 ];
 
 /// The key of each threshold, and the event that it counts.
@@ -59,6 +60,7 @@ const THRESHOLDS: &[(&str, &str)] = &[
     ("alert.threshold.email_change_undone", "email.change_undone"),
     ("alert.threshold.key_retired", "key.retired"),
     ("alert.threshold.webhook_disabled", "webhook.disabled"),
+    ("alert.threshold.events_lost", "events.lost"),
 ];
 
 /// The settings of `[alert]`.

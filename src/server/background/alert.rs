@@ -167,6 +167,10 @@ pub fn advice(event: &str) -> &'static str {
         "key.retired" => {
             "If none of you retired a signing key, an operator's credential is stolen: see `portcullis audit tail --type key.`."
         }
+        "events.lost" => {
+            "Programs that keep rows beside the accounts have missed some: make room on the disk of data_dir, see `portcullis \
+             doctor`, and have them compare all accounts."
+        }
         "webhook.disabled" => {
             "A program is not told of events any more: mend it, then run `portcullis webhook resume`, which goes on where it was."
         }
