@@ -111,6 +111,7 @@ events! {
     BackedUp = "data.backed_up" by Operator,
     SessionIssued = "session.issued" by Holder,
     MailWithheld = "mail.withheld" by AtAccount,
+    EventsLost = "events.lost" by Operator,
     WebhookDisabled = "webhook.disabled" by Operator,
     WebhookResumed = "webhook.resumed" by Operator,
     UsersImported = "accounts.imported" by Operator,
@@ -221,7 +222,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 50);
+        assert_eq!(names.len(), 51);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

@@ -41,6 +41,7 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("email.change_asked", "An owner asked for another address."),
     ("email.change_undone", "A change of address was undone from the former mailbox."),
     ("email.changed", "The address of an account was changed."),
+    ("events.lost", "Events for other programs could not be kept; those that read them are told of a gap."),
     ("hook.failed", "A hook gave no answer that counts, and hook.on_error decided; summed up once a minute."),
     (
         "hook.refused",

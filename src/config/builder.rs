@@ -363,6 +363,7 @@ sections! {
         secret_file: path = "hook.secret_file",
         on_error: text = "hook.on_error",
         threshold_webhook_disabled: number = "alert.threshold.webhook_disabled",
+        threshold_events_lost: number = "alert.threshold.events_lost",
     }
     outbound: OutboundSection = "[outbound]" {
         allow: list = "outbound.allow",

@@ -3,7 +3,7 @@
 
 use super::key::Key;
 use super::sections::SECTIONS;
-use super::sections::webhook::COMMENTED;
+use super::sections::events::webhook::COMMENTED;
 
 /// Returns every key, in the order of the file.
 pub fn all() -> impl Iterator<Item = &'static Key> {

@@ -37,6 +37,7 @@ use sections::admin::Admin;
 use sections::alert::Alert;
 use sections::audit::Audit;
 use sections::events::Events;
+use sections::events::webhook;
 use sections::hook::Hook;
 use sections::http::Http;
 use sections::journal::Journal;
@@ -47,7 +48,6 @@ use sections::password::Password;
 use sections::session::{CookieNames, cookie_names};
 use sections::signup::Signup;
 use sections::token::Token;
-use sections::webhook;
 
 /// The configuration of one server: a field for each section. It holds no secrets, only the paths of files with
 /// secrets.

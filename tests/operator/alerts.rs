@@ -89,6 +89,7 @@ fn the_command_that_an_alert_advises_exists() {
         "key.retired",
         "webhook.disabled",
         "hook.failed",
+        "events.lost",
         "storage.full",
         "alert.test",
     ];

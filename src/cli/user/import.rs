@@ -203,7 +203,11 @@ impl Told {
         if let Some(file) = &mut self.file {
             writeln!(file, "{report}")?;
         }
-        let kept = if report["same"] == true { &mut self.same } else { &mut self.shown };
+        let kept = if report.get("same").and_then(Value::as_bool) == Some(true) {
+            &mut self.same
+        } else {
+            &mut self.shown
+        };
         if kept.len() < SHOWN_MAX {
             kept.push(report);
         } else {

@@ -44,6 +44,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     threshold("alert.threshold.key_retired", "1", ""),
     threshold("alert.threshold.hook_failed", "1", ""),
     threshold("alert.threshold.webhook_disabled", "1", ""),
+    threshold("alert.threshold.events_lost", "1", ""),
 ];
 
 /// The key of each threshold, and the event that it counts.
@@ -61,6 +62,7 @@ const THRESHOLDS: &[(&str, &str)] = &[
     ("alert.threshold.key_retired", "key.retired"),
     ("alert.threshold.hook_failed", "hook.failed"),
     ("alert.threshold.webhook_disabled", "webhook.disabled"),
+    ("alert.threshold.events_lost", "events.lost"),
 ];
 
 /// The settings of `[alert]`.

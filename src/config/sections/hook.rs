@@ -92,9 +92,8 @@ impl Hook {
 }
 
 #[cfg(test)]
+#[cfg(feature = "outbound")]
 mod tests {
-    #![cfg(feature = "outbound")]
-
     use super::*;
     use crate::config::tests::load;
 

@@ -23,7 +23,6 @@ pub mod signup;
 pub mod throttle;
 pub mod token;
 pub mod top_level;
-pub mod webhook;
 
 use super::key::KeyList;
 

@@ -84,9 +84,8 @@ pub fn is_this_machine(url: &reqwest::Url) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(feature = "outbound")]
 mod tests {
-    #![cfg(feature = "outbound")]
-
     use crate::config::tests::load;
 
     fn faults(url: &str, allow: &str) -> Vec<String> {

@@ -523,6 +523,9 @@ struct EndedWhenDropped(Arc<Shared>);
 
 impl Drop for EndedWhenDropped {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.failing.store(1, Ordering::Relaxed);
+        }
         self.0.end();
     }
 }

@@ -171,6 +171,10 @@ pub fn advice(event: &str) -> &'static str {
             "A hook gave no answer that counts, and hook.on_error decides meanwhile who gets in: the server's log says why; see \
              also `portcullis audit tail --type hook.`."
         }
+        "events.lost" => {
+            "Programs that keep rows beside the accounts have missed some: make room on the disk of data_dir, see `portcullis \
+             doctor`, and have them compare all accounts."
+        }
         "webhook.disabled" => {
             "A program is not told of events any more: mend it, then run `portcullis webhook resume`, which goes on where it was."
         }

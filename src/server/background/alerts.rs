@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::task::TICK;
-use crate::audit::event::Event;
+use crate::audit::event::{Event, Note};
 use crate::config::AlertLimits;
 use crate::engine::Engine;
 use crate::server::background::alert::{Alert, STORAGE_FULL, advice, counted_for};
@@ -139,6 +139,15 @@ fn of_storage(engine: &Engine, watch: &mut StorageWatch) -> Option<Alert> {
     }
 }
 
+/// Records that events could not be kept, if there are more such gaps than `known`.
+fn tell_lost_events(engine: &Engine, known: &mut u64) {
+    let gaps = engine.event_stats().gaps;
+    if gaps > *known {
+        *known = gaps;
+        engine.record(Note::new(Event::EventsLost));
+    }
+}
+
 /// Looks at the counts every five seconds and sends due calls, until `ending` is set.
 pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
     let config = &engine.services.config;
@@ -149,11 +158,13 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
         tracing::error!("{error}: no alert is sent to the webhook");
         None
     });
+    let mut gaps = 0;
     let mut ticks: u32 = 0;
     let mut turned = engine.clock.steady();
     while !ending.load(Ordering::Relaxed) {
         if ticks.is_multiple_of(LOOK_TICKS) {
             engine.services.keep_space(engine.journal_stats().kept_free);
+            tell_lost_events(engine, &mut gaps);
             let due = due(engine, &mut rules).into_iter().chain(of_storage(engine, &mut storage));
             for alert in due {
                 alert.log();

@@ -19,7 +19,7 @@ use crate::system::pace::Pace;
 use crate::system::scheduling::{self, BackgroundPolicy};
 
 /// How long a snapshot waits for the event log. A disk on which that cannot be written must not fill with segments.
-const EVENTS_WAIT: Duration = Duration::from_secs(30);
+const EVENTS_WAIT: Duration = Duration::from_secs(10);
 const EVENTS_WAIT_LOW: Duration = Duration::from_secs(2);
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.

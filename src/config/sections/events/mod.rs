@@ -1,5 +1,7 @@
 //! `[events]`: how long events for other programs are kept.
 
+pub mod webhook;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::keys::secret_file;
-use super::outbound::Outbound;
-#[cfg(feature = "outbound")]
-use super::outbound::receiver;
 use crate::config::key::{KeyList, list, text};
 use crate::config::reader::Reader;
 use crate::config::secret_file::SecretFile;
+use crate::config::sections::keys::secret_file;
+use crate::config::sections::outbound::Outbound;
+#[cfg(feature = "outbound")]
+use crate::config::sections::outbound::receiver;
 use crate::registry::event::{TYPES, Wanted};
 
 /// The name of the section.
@@ -96,9 +96,8 @@ fn read_one(reader: &mut Reader, outbound: &Outbound) -> Option<Webhook> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "outbound")]
 mod tests {
-    #![cfg(feature = "outbound")]
-
     use crate::config::tests::load;
 
     const ONE: &str = "[[webhook]]\nurl = \"https://a.example.org/x\"\nsecret_file = \"s\"\n";
