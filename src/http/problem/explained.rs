@@ -218,7 +218,7 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "login_refused",
         403,
         Retry::Never,
-        "The operator's rules do not let this account in at present; `detail` says why. At a refresh the session goes on, and the \
+        "The rules of the operator do not let this account in at present; `detail` says why. At a refresh the session goes on, and the \
          refresh token was not spent.",
         "Show `detail`. Try again later, or ask the operator.",
     ),
@@ -314,8 +314,8 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "signup_refused",
         403,
         Retry::Changed,
-        "The operator's rules do not let this sign-up in: for its domain, for want of an invitation, or for a reason of the operator's \
-         own, which `detail` says. Whether the address has an account plays no part.",
+        "The rules of the operator do not let this sign-up in: for its domain, for want of an invitation, or for another reason, which \
+         `detail` says. Whether the address has an account plays no part.",
         "Show `detail`. Sign up with another address, or ask the operator for an invitation.",
     ),
     page(
