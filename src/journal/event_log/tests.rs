@@ -258,7 +258,8 @@ fn a_failed_operation_of_the_log_is_tried_again_and_nothing_is_lost_or_doubled()
             assert!(at > 8, "{at}");
             return;
         }
-        assert_eq!(failed, 1, "{at}");
+        // Without room after the last record it goes on.
+        assert!(failed <= 1, "{at}: {failed}");
     }
     panic!("the story has too many operations");
 }

@@ -47,9 +47,9 @@ impl Events {
             if let Some(event) = self.ready.pop_front() {
                 return Some(Ok(event));
             }
-            // Asked before the page: what becomes readable after it wakes this.
-            let has_ended = self.log.has_ended();
+            // First of all: whatever happens from here on, the end of the log too, wakes this.
             self.watch.mark_unchanged();
+            let has_ended = self.log.has_ended();
             match read(&self.log, self.after, Wanted::ALL, PAGE_MAX).await {
                 Ok(page) => {
                     let has_moved = self.after != page.next;
