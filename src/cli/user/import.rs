@@ -203,7 +203,11 @@ impl Told {
         if let Some(file) = &mut self.file {
             writeln!(file, "{report}")?;
         }
-        let kept = if report["same"] == true { &mut self.same } else { &mut self.shown };
+        let kept = if report.get("same").and_then(Value::as_bool) == Some(true) {
+            &mut self.same
+        } else {
+            &mut self.shown
+        };
         if kept.len() < SHOWN_MAX {
             kept.push(report);
         } else {
@@ -254,8 +258,9 @@ fn talk(
         if let Some(report) = answer.get("report") {
             told.lock().add(report.clone()).map_err(Failure::refused)?;
         } else if let Some(progress) = answer.get("progress") {
+            let created = progress.get("created").and_then(Value::as_u64).unwrap_or(0);
             if has_terminal {
-                let _ = write!(io::stderr(), "\r{} created ", progress["created"]);
+                let _ = write!(io::stderr(), "\r{created} created ");
             }
         } else {
             last = Some(answer);
