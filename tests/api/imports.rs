@@ -116,7 +116,7 @@ async fn a_repeated_line_is_a_duplicate_that_names_its_account_and_changes_nothi
     let duplicates = [(2, "email".into(), false), (3, "external_id".into(), false)];
     // No account of here has an id of there, so it may be the same as well: the line gives none.
     let own = (4, "email".into(), true);
-    assert_eq!(summary(&first), [&duplicates[..], &[own.clone()]].concat());
+    assert_eq!(summary(&first), [&duplicates[..], std::slice::from_ref(&own)].concat());
     assert!(first[..2].iter().all(|line| line["account"] == ada.id.to_string()), "{first:?}");
     assert_eq!(account(&server, "own@test.org").await, before, "an account that is there was changed");
     assert!(account(&server, "bob@test.org").await.is_none());

@@ -258,8 +258,9 @@ fn talk(
         if let Some(report) = answer.get("report") {
             told.lock().add(report.clone()).map_err(Failure::refused)?;
         } else if let Some(progress) = answer.get("progress") {
+            let created = progress.get("created").and_then(Value::as_u64).unwrap_or(0);
             if has_terminal {
-                let _ = write!(io::stderr(), "\r{} created ", progress["created"]);
+                let _ = write!(io::stderr(), "\r{created} created ");
             }
         } else {
             last = Some(answer);
