@@ -103,6 +103,7 @@ in_node! {
     a_new_password_goes_on_with_the_new_pair: 60,
     somebody_else_takes_over_no_request: 60,
     a_store_that_fails_loses_no_session: 60,
+    a_store_that_cannot_be_read_ends_no_session: 60,
     a_page_with_a_cookie_keeps_its_csrf_token: 60,
     the_end_of_a_cookie_is_heard_of_with_the_next_request: 60,
 }

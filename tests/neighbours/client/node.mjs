@@ -321,6 +321,21 @@ const facts = {
     assert.equal(await recorded("refresh.reused"), 0);
   },
 
+  async a_store_that_cannot_be_read_ends_no_session() {
+    let isLocked = false;
+    const store = memory();
+    const locked = { ...store, get: (key) => (isLocked ? Promise.reject(new Error("locked")) : store.get(key)) };
+    const client = tokens({ store: locked });
+    const reasons = ends(client);
+    await client.logIn({ email, password });
+    later(3_600_000);
+    isLocked = true;
+    await assert.rejects(client.getMe(), /locked/);
+    isLocked = false;
+    assert.equal((await client.getMe()).email, email);
+    assert.deepEqual(reasons, []);
+  },
+
   async a_page_with_a_cookie_keeps_its_csrf_token() {
     const jar = new Map();
     const sent = browser(jar);

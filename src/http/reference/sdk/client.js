@@ -193,8 +193,10 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
       await write(kept).catch(() => {});
       return kept;
     }
+    // A store that cannot be read, such as that of a locked phone, ends no session.
+    const text = await store.get(keys.session);
     try {
-      return JSON.parse((await store.get(keys.session)) ?? "null") ?? undefined;
+      return JSON.parse(text ?? "null") ?? undefined;
     } catch {
       return undefined;
     }

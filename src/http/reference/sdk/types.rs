@@ -101,7 +101,10 @@ fn method(operation: &Operation, parts: &mut Parts) -> String {
         }
         Takes::OptionalJson(schema) => parameters.push(format!("body?: {}", body(&schema, parts))),
         // The text of all lines: who has thousands of them writes them one by one.
-        Takes::Lines(_) => parameters.push(String::from("body: string")),
+        Takes::Lines(schema) => {
+            parts.form(&schema);
+            parameters.push(String::from("body: string"));
+        }
     }
     if let Some(query) = operation.query {
         parameters.push(format!("query?: {}", members(&written(&(query.form)()), "  ", true)));
