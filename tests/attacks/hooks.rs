@@ -307,11 +307,11 @@ async fn a_no_at_a_refresh_ends_the_refresh_and_not_the_session() {
         assert_eq!(refused.problem(), (403, "login_refused"));
         assert_eq!(refused.text("detail"), "not on Sundays");
         // Beyond the grace, in which a spent token would come back unharmed.
-        server.clock.advance(Duration::from_secs(60));
+        server.clock.advance(Duration::from_mins(1));
     }
     hook.will(Act::Raw(b"HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n".to_vec()));
     assert_eq!(server.refresh(&token).await.problem(), (503, "hook_unavailable"));
-    server.clock.advance(Duration::from_secs(60));
+    server.clock.advance(Duration::from_mins(1));
     assert_eq!(server.refresh(&token).await.status, StatusCode::OK);
     // And a log-in that is refused leaves nothing open.
     let open = async || {

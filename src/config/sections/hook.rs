@@ -92,11 +92,13 @@ impl Hook {
 }
 
 #[cfg(test)]
-#[cfg(feature = "outbound")]
 mod tests {
+    #[cfg(feature = "outbound")]
     use super::*;
+    #[cfg(feature = "outbound")]
     use crate::config::tests::load;
 
+    #[cfg(feature = "outbound")]
     #[test]
     fn a_hook_needs_a_secret_and_a_place_that_may_be_called() {
         let hook = load("", &[]).unwrap().hook;

@@ -84,10 +84,11 @@ pub fn is_this_machine(url: &reqwest::Url) -> bool {
 }
 
 #[cfg(test)]
-#[cfg(feature = "outbound")]
 mod tests {
+    #[cfg(feature = "outbound")]
     use crate::config::tests::load;
 
+    #[cfg(feature = "outbound")]
     fn faults(url: &str, allow: &str) -> Vec<String> {
         let text = format!(
             "[alert]\nwebhook = \"{url}\"\nsecret_file = \"/etc/secret\"\n[outbound]\nallow = [{allow}]\n"
@@ -95,6 +96,7 @@ mod tests {
         load(&text, &[]).err().unwrap_or_default()
     }
 
+    #[cfg(feature = "outbound")]
     #[test]
     fn a_receiver_inside_is_named_before_it_is_called_unless_it_is_listed() {
         for (url, allow) in [

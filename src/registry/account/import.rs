@@ -4,13 +4,14 @@
 //! a million lines keeps everybody else from logging in.
 //!
 //! **The rule:** an account is created as a whole or not at all, and never instead of another one: an address, an external id
-//! or an id that is taken is named with the account that has it. A batch is one entry, of [`BATCH_MAX`] accounts at most, which
+//! or an id that is taken is named with the account that has it. A batch is one entry with its events, of [`BATCH_MAX`] accounts at most, which
 //! takes the actor a few milliseconds; whoever sends the next one lets others have their turn before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::AccountV4;
 use super::state::{Accounts, Decision};
+use super::told::created_bytes;
 use crate::journal::format::codec::{CodecError, encode};
 use crate::journal::format::entry::ENTRY_BYTES_MAX;
 use crate::registry::record::{self, Write};
@@ -44,7 +45,7 @@ impl Batch {
     ///
     /// Errors: an account that cannot be stored.
     pub fn push(&mut self, item: ToImport) -> Result<Option<ToImport>, CodecError> {
-        let bytes = encode(&item.account)?.len() + WRITE_BYTES;
+        let bytes = encode(&item.account)?.len() + WRITE_BYTES + created_bytes(&item.account);
         let is_full = self.items.len() >= BATCH_MAX || self.bytes + bytes + WRITE_BYTES > ENTRY_BYTES_MAX;
         if is_full && !self.items.is_empty() {
             return Ok(Some(item));
@@ -329,10 +330,14 @@ mod tests {
                 }
                 number += 1;
             }
-            let least = if is_long { 7 } else { BATCH_MAX };
-            assert_eq!(batch.len(), least);
-            let decision = Accounts::default().import(batch, NOW);
-            let changes: Vec<_> = decision.writes.iter().map(|write| write.to_change().unwrap()).collect();
+            let least = if is_long { 7 } else { 100 };
+            assert!((least..=BATCH_MAX).contains(&batch.len()), "{}", batch.len());
+            let mut accounts = Accounts::default();
+            let decision = accounts.import(batch, NOW);
+            let events = accounts.events_of(&decision.writes);
+            assert!(events.len() >= decision.writes.len());
+            let writes = decision.writes.iter().map(|write| write.to_change().unwrap());
+            let changes: Vec<_> = writes.chain(events.iter().map(|event| event.to_change(NOW))).collect();
             assert!(Entry::encode(&changes).is_ok());
         }
     }

@@ -269,7 +269,7 @@ mod tests {
             assert!(all.accept(bad, START).verdict.is_none());
         }
         assert!(all.accept(good, START + WEEK).verdict.is_none());
-        let last = START + WEEK.saturating_sub(Duration::from_millis(1));
+        let last = Timestamp((START + WEEK).as_millis() - 1);
         assert!(all.peek(good, last).is_some());
         let accepted = all.accept(good, last);
         assert_eq!(accepted.verdict, Some(invitation));
