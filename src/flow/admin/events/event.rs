@@ -46,6 +46,7 @@ pub struct EventData {
     /// Of `account.created`, if it has one, and of `account.name_changed`: the name; null if it was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
+    #[expect(clippy::option_option, reason = "a name that was removed is null, and others have none")]
     pub(super) name: Option<Option<String>>,
     /// Of `account.created` and `account.roles_changed`: all roles.
     #[serde(skip_serializing_if = "Option::is_none")]
