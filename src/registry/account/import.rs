@@ -4,8 +4,8 @@
 //! a million lines keeps everybody else from logging in.
 //!
 //! **The rule:** an account is created as a whole or not at all, and never instead of another one: an address, an external id
-//! or an id that is taken is named with the account that has it. A batch is one entry with its events, of [`BATCH_MAX`] accounts at most, which
-//! takes the actor a few milliseconds; whoever sends the next one lets others have their turn before.
+//! or an id that is taken is named with the account that has it. A batch is one entry with its events, of [`BATCH_MAX`] accounts
+//! at most, which takes the actor a few milliseconds; whoever sends the next one lets others have their turn before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
