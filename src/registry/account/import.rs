@@ -332,7 +332,7 @@ mod tests {
             }
             let least = if is_long { 7 } else { 100 };
             assert!((least..=BATCH_MAX).contains(&batch.len()), "{}", batch.len());
-            let mut accounts = Accounts::default();
+            let accounts = Accounts::default();
             let decision = accounts.import(batch, NOW);
             let events = accounts.events_of(&decision.writes);
             assert!(events.len() >= decision.writes.len());
