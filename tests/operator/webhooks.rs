@@ -153,10 +153,11 @@ async fn a_slow_receiver_slows_nobody_and_holds_up_no_stop() {
     let url = format!("http://{}/x", listener.local_addr().unwrap());
     let (taken, has_taken) = mpsc::channel();
     std::thread::spawn(move || {
-        let told = |_: &_| {
+        let mut held = Vec::new();
+        for stream in listener.incoming().take(3) {
+            held.push(stream);
             let _ = taken.send(());
-        };
-        let held: Vec<_> = listener.incoming().take(3).inspect(told).collect();
+        }
         std::thread::sleep(Duration::from_secs(60));
         drop(held);
     });

@@ -60,6 +60,8 @@ impl Events {
                         continue;
                     }
                 }
+                // Its directory may be gone with it.
+                Err(_) if has_ended => return None,
                 Err(error) => {
                     tracing::error!(%error, "cannot read the log of events, retrying");
                     tokio::time::sleep(RETRY_DELAY).await;
