@@ -55,8 +55,8 @@ pub fn import_lines() -> Reader {
 pub fn dumps() -> Reader {
     fn read(input: &Input) -> bool {
         let mut is_taken = false;
-        // Each input is read as one system's, which its length picks.
-        let format = Format::ALL[input[0].1.len() % Format::ALL.len()].1;
+        // Each input is named after the system that it is read as one of.
+        let format = Format::ALL.iter().find(|(name, _)| *name == input[0].0).unwrap().1;
         let options = Options { now: Timestamp::from_secs(1_800_000_000), firebase: None };
         if let Ok(mut dump) = Dump::open(format, options, &input[0].1[..], None) {
             while let Ok(Some(part)) = dump.next_part() {
@@ -76,5 +76,7 @@ pub fn dumps() -> Reader {
         "{\"user\":[{\"id\":\"1\",\"email\":\"a@example.org\",\"emailVerified\":true}],\"account\":[]}",
         "[{\"model\":\"auth.user\",\"pk\":1,\"fields\":{\"email\":\"a@example.org\",\"password\":\"!\",\"is_active\":true}}]",
     ];
-    Reader { name: "dumps", seeds: seeds.map(one).into(), repair: nothing, read }
+    let systems = Format::ALL.iter().skip(1).map(|(name, _)| String::from(*name));
+    let seeds = systems.zip(seeds).map(|(system, text)| vec![(system, text.as_bytes().to_vec())]);
+    Reader { name: "dumps", seeds: seeds.collect(), repair: nothing, read }
 }
