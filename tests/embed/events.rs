@@ -35,9 +35,11 @@ async fn a_program_has_a_row_for_each_account_and_goes_on_where_it_was() {
         seen.push(event.kind());
         match event.kind() {
             "account.created" => {
-                drop(rows.insert(event.account().to_owned(), event.email().unwrap().to_owned()))
+                rows.insert(event.account().to_owned(), event.email().unwrap().to_owned());
             }
-            "account.deleted" => drop(rows.remove(event.account())),
+            "account.deleted" => {
+                rows.remove(event.account());
+            }
             _ => {}
         }
     }

@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use portcullis::server::outbound::signature::signature;
 use serde_json::{Value, json};
@@ -60,7 +61,8 @@ fn calling(dir: &Path, url: &str, allow: &str) -> TestServer {
     let secret = dir.join("secret");
     std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
     let toml = format!(
-        "[outbound]\nallow = [{allow}]\n[[webhook]]\nurl = {url:?}\nsecret_file = {secret:?}\nevents = [\"account.*\"]\n"
+        "[outbound]\nallow = [{allow}]\n[[webhook]]\nurl = \"{url}\"\nsecret_file = \"{}\"\nevents = [\"account.*\"]\n",
+        secret.display()
     );
     TestServer::with(&[("toml", &toml)])
 }
@@ -152,13 +154,16 @@ async fn a_slow_receiver_slows_nobody_and_holds_up_no_stop() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
     let (taken, has_taken) = mpsc::channel();
+    let is_let_go = Arc::new(AtomicBool::new(false));
+    let let_go = Arc::clone(&is_let_go);
     std::thread::spawn(move || {
         let mut held = Vec::new();
         for stream in listener.incoming().take(3) {
             held.push(stream);
             let _ = taken.send(());
         }
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
+        let_go.store(true, Ordering::Relaxed);
         drop(held);
     });
     let dir = tempfile::tempdir().unwrap();
@@ -167,12 +172,9 @@ async fn a_slow_receiver_slows_nobody_and_holds_up_no_stop() {
     tokio::task::spawn_blocking(move || has_taken.recv_timeout(Duration::from_secs(20)).unwrap())
         .await
         .unwrap();
-    let begun = Instant::now();
     for _ in 0..20 {
         server.tokens("ada@test.org").await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    let begun = Instant::now();
     drop(server);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(!is_let_go.load(Ordering::Relaxed), "somebody has waited for the receiver");
 }
