@@ -279,7 +279,7 @@ impl Hasher {
     /// Security: a string that cannot be used matches nothing, and is replaced by the decoy. Every check takes the work of
     /// the dearest stored hash, and as much as the dearest of each other system of which a hash is stored. All forms of a
     /// password are tried even if the first matches. The empty password, which stands for those that no account can have,
-    /// matches nothing.
+    /// matches nothing. Nor does one with a NUL match a hash of another system: most of those end at it, or take it for nothing.
     fn verify(&mut self, password: &Password, against: &Against, equal: &EqualWork) -> (Verified, Effort) {
         let (is_stored, text) = match against {
             Against::Stored(text) => (true, text),
@@ -300,6 +300,7 @@ impl Hasher {
         let mut effort = Effort::default();
         let mut matches = false;
         let mut is_other_form = false;
+        let mut is_cut = false;
         for (number, form) in password.forms(equal.tries_as_typed || is_others).enumerate() {
             let digest = wrapped.map(|wrapped| wrapped.digest(form));
             let hashed = digest.as_ref().map_or(form, |digest| digest.as_slice());
@@ -323,12 +324,15 @@ impl Hasher {
                 };
                 effort.foreign_kib += cost.map_or(0, ForeignCost::as_kib);
             }
-            let is_right = is_right && !form.is_empty();
+            let is_right = is_right && !form.is_empty() && !(is_others && form.contains(&0));
+            is_cut |= is_right && foreign.is_some_and(|foreign| foreign.cuts(form));
             is_other_form |= is_right && number > 0 && !matches;
             matches |= is_right;
         }
-        let needs_rehash =
+        let is_old =
             !is_by_argon2id || is_others || phc.is_outdated(self.cost, &self.implementation) || is_other_form;
+        // What was cut off may be anything. Hashed with it, the password of the owner would no longer match.
+        let needs_rehash = is_old && !is_cut;
         (Verified { matches, needs_rehash }, effort)
     }
 }

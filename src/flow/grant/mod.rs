@@ -9,12 +9,13 @@ pub mod session_limit;
 
 use std::fmt;
 
-use crate::engine::Engine;
 use crate::engine::hooks::{AddedClaims, ClaimsReason, CredentialKind};
+use crate::engine::{Engine, Fault};
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV4;
+use crate::registry::account::actor::ById;
 use crate::registry::record::{BY_PASSWORD, BY_PROGRAM};
 use crate::registry::refresh::{self, Audience, FamilyV3, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
@@ -200,6 +201,9 @@ impl Engine {
         reason: ClaimsReason,
     ) -> Result<Sealed<Issued>, FlowError> {
         let added = self.added_claims(account, client, reason, wanted.kind()).await?;
+        if self.services.has_claims_hook() {
+            Box::pin(self.require_unchanged(account)).await?;
+        }
         match wanted {
             Wanted::Family { audience, replaces } => {
                 let issued = self.issue_family(account, audience, replaces, proved, client).await?;
@@ -210,6 +214,21 @@ impl Engine {
                 self.issue_session(open, secret, client).await
             }
         }
+    }
+
+    /// Checks that nothing has changed in `account` while a hook was asked, which may take seconds: roles that were taken away
+    /// since, or sessions that were ended, must not come back with a token that is made now.
+    ///
+    /// Errors: [`Fault::Hook`], so that the client tries again, and is judged anew.
+    async fn require_unchanged(&self, account: &AccountV4) -> Result<(), FlowError> {
+        let current = self.accounts.ask(ById { id: account.account_id() }).await?;
+        let is_unchanged = current.is_some_and(|current| {
+            current.auth_epoch == account.auth_epoch
+                && current.status == account.status
+                && current.roles == account.roles
+                && current.tokens_from_secs == account.tokens_from_secs
+        });
+        if is_unchanged { Ok(()) } else { Err(Fault::Hook.into()) }
     }
 
     async fn issue_family(

@@ -103,6 +103,11 @@ impl Bcrypt {
         ForeignCost::Bcrypt(self.log_rounds)
     }
 
+    /// Says whether bytes of `password` are left out.
+    pub(super) fn cuts(&self, password: &[u8]) -> bool {
+        matches!(self.prepared, Prepared::Plainly) && password.len() > KEY_BYTES
+    }
+
     pub(super) fn matches(&self, password: &[u8]) -> bool {
         let prepared = match self.prepared {
             Prepared::Plainly => Zeroizing::new(password.to_vec()),

@@ -202,6 +202,11 @@ impl Foreign {
             Scheme::ShaCrypt(hash) => hash.matches(password),
         }
     }
+
+    /// Says whether the system of the hash leaves out the end of `password`, so that others match that begin like it.
+    pub(in crate::password) fn cuts(&self, password: &[u8]) -> bool {
+        matches!(&self.0, Scheme::Bcrypt(hash) if hash.cuts(password))
+    }
 }
 
 impl fmt::Debug for Foreign {

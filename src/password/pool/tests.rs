@@ -218,6 +218,49 @@ async fn the_empty_password_matches_no_stored_text() {
     }
 }
 
+/// Other systems stop at a NUL, or pad with NULs: anything behind one would match.
+#[tokio::test]
+async fn a_password_with_a_nul_matches_no_hash_of_another_system() {
+    let pool = pool(1, CHEAP, 60_000);
+    for stored in OTHERS {
+        for typed in ["a password\0", "a password\0and more"] {
+            let password = Password::for_login(typed);
+            let verified = pool.verify(key(QUIET), password, Some(stored), EqualWork::default()).await;
+            assert!(!verified.unwrap().matches, "{stored}");
+        }
+    }
+    // bcrypt of the empty password, by the library for Python.
+    let StoredHash::Text(stored) =
+        read_text("$2b$04$abcdefghijklmnopqrstuubyCG3zY1GIXMyxfivm.ClDiInHzxjiq").unwrap()
+    else {
+        panic!("bcrypt is not fast")
+    };
+    for typed in ["\0", "\0anything"] {
+        let password = Password::for_login(typed);
+        let verified = pool.verify(key(QUIET), password, Some(&stored), EqualWork::default()).await;
+        assert!(!verified.unwrap().matches);
+    }
+}
+
+/// bcrypt reads 72 bytes. What somebody types behind them must not become a part of the password.
+#[tokio::test]
+async fn a_password_that_bcrypt_has_cut_is_not_hashed_anew() {
+    let pool = pool(1, CHEAP, 60_000);
+    let long = "x".repeat(72);
+    // bcrypt of that, by the library for Python.
+    let StoredHash::Text(stored) =
+        read_text("$2b$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i").unwrap()
+    else {
+        panic!("bcrypt is not fast")
+    };
+    for (typed, is_hashed_anew) in [(long.clone(), true), (format!("{long} and a typing error"), false)] {
+        let password = Password::for_login(&typed);
+        let verified = pool.verify(key(QUIET), password, Some(&stored), EqualWork::default()).await.unwrap();
+        assert!(verified.matches, "{typed}");
+        assert_eq!(verified.needs_rehash, is_hashed_anew, "{typed}");
+    }
+}
+
 /// Such a password is not counted among the stored ones: that of before a change of address.
 #[tokio::test]
 async fn a_hash_of_another_system_is_checked_also_where_none_is_counted() {

@@ -158,6 +158,9 @@ fn of_events(engine: &Engine, figures: &mut Figures) {
         oldest,
     );
     let webhooks = engine.services.webhooks();
+    if webhooks.is_empty() {
+        return;
+    }
     let mut each = |name, help, kind, value: fn(&WebhookState, Timestamp) -> Value| {
         let values = webhooks
             .iter()

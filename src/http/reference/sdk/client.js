@@ -168,6 +168,8 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   /** Sends one request. */
   async function send(operation, path, { headers = {}, body, signal } = {}) {
     const init = { method: operation.method, headers, credentials: isToken ? "omit" : "include", signal };
+    // The server sends nobody elsewhere, so whoever does must not get the password or the token.
+    init.redirect = "error";
     if (body !== undefined) {
       init.body = operation.lines ? body : JSON.stringify(body);
       init.headers = { "content-type": operation.lines ? "application/x-ndjson" : "application/json", ...headers };
