@@ -222,7 +222,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 51);
+        assert_eq!(names.len(), 53);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }
