@@ -280,6 +280,7 @@ impl Services {
     }
 
     /// Hands over how the webhooks stand. The first ones stay.
+    #[cfg(feature = "outbound")]
     pub(crate) fn set_webhooks(&self, webhooks: Vec<Arc<WebhookStatus>>) {
         let _ = self.webhooks.set(webhooks);
     }

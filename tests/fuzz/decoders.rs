@@ -15,6 +15,7 @@ use portcullis::journal::snapshot::proof::Form;
 use portcullis::registry::account::AccountV4;
 use portcullis::registry::account::record::{AccountV1, AccountV2, AccountV3};
 use portcullis::registry::api_key::ApiKeyV1;
+use portcullis::registry::event::EventV1;
 use portcullis::registry::file_check::FileCheckV1;
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{MailV1, MailV2};
@@ -259,6 +260,7 @@ pub fn values() -> Reader {
             check::<InvitationV1>(bytes),
             check::<ApiKeyV1>(bytes),
             check::<FileCheckV1>(bytes),
+            check::<EventV1>(bytes),
         ];
         believed.contains(&true)
     }

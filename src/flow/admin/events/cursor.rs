@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "outbound")]
 use crate::journal::event_log::{EventLog, end_of};
 
 /// A place in the order of events: all up to there were read. It outlives restarts, and is text for whoever keeps it.
@@ -16,6 +17,7 @@ pub struct EventCursor {
 
 impl EventCursor {
     /// Returns the place after all events of before this run of the server; `None` before the log is open.
+    #[cfg(feature = "outbound")]
     pub(crate) fn at_start(log: &EventLog) -> Option<Self> {
         Some(Self { history: log.history()?, seq: end_of(log.began()) })
     }
