@@ -7,6 +7,11 @@ import urllib.request
 import schemathesis
 
 
+@schemathesis.serializer("application/x-ndjson")
+def lines(context, value):
+    return json.dumps(value).encode() + b"\n"
+
+
 def log_in(base_url):
     body = {"email": os.environ["EMAIL"], "password": os.environ["PASSWORD"], "audience": "admin"}
     request = urllib.request.Request(
