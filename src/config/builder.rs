@@ -356,14 +356,14 @@ sections! {
         threshold_email_change_undone: number = "alert.threshold.email_change_undone",
         threshold_key_retired: number = "alert.threshold.key_retired",
         threshold_hook_failed: number = "alert.threshold.hook_failed",
+        threshold_webhook_disabled: number = "alert.threshold.webhook_disabled",
+        threshold_events_lost: number = "alert.threshold.events_lost",
     }
     hook: HookSection = "[hook]" {
         sign_up: text = "hook.sign_up",
         claims: text = "hook.claims",
         secret_file: path = "hook.secret_file",
         on_error: text = "hook.on_error",
-        threshold_webhook_disabled: number = "alert.threshold.webhook_disabled",
-        threshold_events_lost: number = "alert.threshold.events_lost",
     }
     outbound: OutboundSection = "[outbound]" {
         allow: list = "outbound.allow",
