@@ -90,7 +90,9 @@ async fn what_other_programs_have_hashed_matches_its_password_and_no_other() {
         for right in [&password].into_iter().chain(&same) {
             let verified = check(right).await;
             assert!(verified.matches, "{name}: {right}");
-            assert!(verified.needs_rehash, "{name} would stay as it is");
+            // What bcrypt has cut off may be anything, and must not become the password.
+            let is_cut = name == "bcrypt of 72 bytes" && *right != password;
+            assert_eq!(verified.needs_rehash, !is_cut, "{name}");
         }
         let cut: String = password.chars().skip(1).collect();
         for wrong in [format!("x{password}"), cut, password.to_uppercase(), String::new()] {
@@ -122,17 +124,19 @@ async fn an_account_of_another_program_logs_in_with_its_password_and_is_argon2id
 }
 
 #[tokio::test]
-async fn bcrypt_reads_seventy_two_bytes_until_the_first_log_in_and_all_afterwards() {
+async fn bcrypt_reads_seventy_two_bytes_until_they_alone_are_typed_and_all_afterwards() {
     let server = TestServer::start();
     let engine = server.engine.upgrade().unwrap();
     let vector = vectors().into_iter().find(|vector| vector.name == "bcrypt of 72 bytes").unwrap();
     import(&engine, "ada@test.org", &vector.hash).await;
     let [whole, other] = &vector.same[..] else { panic!("two longer passwords") };
-    assert_eq!(server.log_in("ada@test.org", whole).await.status.as_u16(), 200);
-    for shorter in [other, &vector.password] {
-        assert_eq!(server.log_in("ada@test.org", shorter).await.status.as_u16(), 401, "{shorter}");
+    for typed in [whole, other, &vector.password] {
+        assert_eq!(server.log_in("ada@test.org", typed).await.status.as_u16(), 200, "{typed}");
     }
-    assert_eq!(server.log_in("ada@test.org", whole).await.status.as_u16(), 200);
+    for longer in [whole, other] {
+        assert_eq!(server.log_in("ada@test.org", longer).await.status.as_u16(), 401, "{longer}");
+    }
+    assert_eq!(server.log_in("ada@test.org", &vector.password).await.status.as_u16(), 200);
 }
 
 /// An import must not replace what its owner has set since.

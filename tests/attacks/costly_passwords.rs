@@ -5,6 +5,7 @@
 //! maximum length that is checked before anything is done with it.
 
 use portcullis::flow::admin::{self, Admin, New};
+use portcullis::flow::refusal::{FlowError, Refusal};
 use portcullis::password::foreign;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -116,8 +117,12 @@ async fn a_hash_that_is_given_to_one_account_is_bounded_too() {
     let dear =
         json!("$pbkdf2-sha256$i=600000$c2FsdCBvZiAxNiBieXRlcw$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g");
     let hash = foreign::read(&dear).unwrap();
-    let refused = admin::set_hash(&engine, &Admin::operator(), bob, hash).await.unwrap_err().to_string();
-    assert!(refused.contains("too dear"), "{refused}");
+    let refused = admin::set_hash(&engine, &Admin::operator(), bob, hash).await;
+    let FlowError::Refused(Refusal::Field { pointer, code, message }) = refused.unwrap_err() else {
+        panic!()
+    };
+    assert_eq!((pointer, code), ("/password_hash", "too_dear"));
+    assert!(message.contains("the most is 2097152"), "{message}");
 }
 
 /// The same for every form in which an import takes a hash.
