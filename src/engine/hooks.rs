@@ -20,6 +20,8 @@ use tokio::time::timeout;
 
 use crate::token::further_claims::{LeftOut, is_reserved};
 use crate::value::account_name::masked;
+use crate::value::json_object::names_twice;
+use crate::value::printed::turns_direction;
 
 /// How long a hook may take to answer, with its time in the queue.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -137,7 +139,8 @@ pub enum ClaimsReason {
     SignUp,
     /// Its owner has proved again who they are.
     Reauthentication,
-    /// The credential takes the place of one that ended with a new password or address. A refusal leaves it without claims.
+    /// The credential takes the place of one that ended with a new password or address. After a refusal the change stands, and
+    /// nothing takes its place.
     Replacement,
     /// The embedding program opens a session.
     Program,
@@ -194,7 +197,8 @@ pub enum ClaimsVerdict {
     /// It gets one, with these claims in access tokens: a JSON object as text, of 1 KiB at most. Names of the server's own claims
     /// are left out.
     Add(String),
-    /// It is refused, for a reason that the client is told: 200 characters of it. No session ends.
+    /// It is refused, for a reason that the client is told: 200 characters of it. No session ends by that; but after a change
+    /// that has ended all, none is opened.
     Refuse(String),
 }
 
@@ -228,9 +232,11 @@ impl fmt::Display for HookError {
     }
 }
 
-/// Returns the start of a text of somebody else, on one line.
+/// Returns the start of a text of somebody else, on one line, and written in the direction of its letters.
 pub(super) fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
+    let ends_line = |c: char| matches!(c, '\u{2028}' | '\u{2029}');
+    let is_kept = |c: &char| !c.is_control() && !turns_direction(*c) && !ends_line(*c);
+    text.chars().filter(is_kept).take(REASON_CHARS_MAX).collect()
 }
 
 type Judging<'a, V> = Pin<Box<dyn Future<Output = Result<V, HookError>> + Send + 'a>>;
@@ -394,6 +400,9 @@ impl AddedClaims {
 
     /// Reads what a hook wants to add. Returns it with the names that were left out, since they mean something else.
     pub(super) fn read(text: &str) -> Result<(Self, Vec<String>), HookError> {
+        if names_twice(text) {
+            return Err(HookError::new("its claims have a name twice"));
+        }
         let object: Map<String, Value> =
             serde_json::from_str(text).map_err(|_| HookError::new("its claims are no JSON object"))?;
         let (reserved, added): (Map<_, _>, Map<_, _>) =
@@ -438,9 +447,20 @@ mod tests {
         let long = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 6));
         assert_eq!(read(&long(ADDED_BYTES_MAX)).unwrap().0.len(), ADDED_BYTES_MAX);
         assert!(read(&long(ADDED_BYTES_MAX + 1)).is_err());
-        for nonsense in ["", "[]", "null", "1", "{", "{\"a\":1}x"] {
+        for nonsense in [
+            "",
+            "[]",
+            "null",
+            "1",
+            "{",
+            "{\"a\":1}x",
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":1,\"\\u0061\":2}",
+            "{\"a\":[{\"b\":{\"c\":1,\"c\":2}}]}",
+        ] {
             assert!(read(nonsense).is_err(), "{nonsense}");
         }
+        assert_eq!(read(r#"{"a":{"a":[{"a":1},{"a":1}]}}"#).unwrap().1.len(), 0);
         let added = AddedClaims(String::from("\"a\":1"));
         assert_eq!(added.after(String::new()), "\"a\":1");
         assert_eq!(added.after(String::from("\"b\":2")), "\"b\":2,\"a\":1");

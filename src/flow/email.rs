@@ -115,6 +115,8 @@ pub async fn ask(
 }
 
 /// Changes the address with the link that was mailed to the new one, once `proof` shows that the account is the client's.
+///
+/// Errors: if a hook lets the account have no new session, the address is changed, and every session has ended.
 pub async fn confirm(
     engine: &Engine,
     client: &Client,
@@ -166,9 +168,14 @@ pub async fn confirm(
                 Some((_, identity)) => {
                     // Neither the link nor the session is a proof: the new session is as old as the one before.
                     let proved = Proved::At(identity.proved(), identity.methods());
-                    Some(engine.replace_credential(identity, &account, proved, client).await?)
+                    Some(engine.replace_credential(identity, &account, proved, client).await)
                 }
                 None => None,
+            };
+            // A hook may have refused the new one. The change is done all the same, with all that follows from it.
+            let (renewed, not_renewed) = match renewed.transpose() {
+                Ok(renewed) => (renewed, None),
+                Err(error) => (None, Some(error)),
             };
             end_others_and_mailed(engine, id, renewed.as_ref().map(Issued::sid)).await?;
             // The cookie of before names the address of before.
@@ -179,6 +186,9 @@ pub async fn confirm(
             let done = LinkUse { account: id, renewal };
             engine.mailed.ask(RememberUse { redeem, done }).await?;
             engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
+            if let Some(error) = not_renewed {
+                return Err(error);
+            }
             let device = devices::give_as(engine, client, &account, nonce).await?;
             match renewed {
                 Some(issued) => {

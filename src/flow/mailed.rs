@@ -8,6 +8,7 @@ use super::client::Client;
 use super::log_out::end_others;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name};
+use super::sign_up::judge;
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, FindHolder};
@@ -20,7 +21,7 @@ use crate::registry::sign_up::actor::{Confirm, Discard, FindWaiting, Half, Prove
 use crate::registry::sign_up::{Proof, SignUpV1};
 use crate::registry::throttle::class::Class;
 use crate::token::opaque::{OpaqueToken, TokenKind};
-use crate::value::account_name::NameKey;
+use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::{AccountId, MailedId, keyed_digest};
 
 /// Reads a mailed token that is to be redeemed for `purpose`.
@@ -91,6 +92,7 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
                 return Err(Refusal::InvalidMailedToken.into());
             }
             let account = engine.accounts.ask(ById { id }).await?;
+            let has_account = account.is_some();
             if account.is_some_and(|account| !account.email_verified) {
                 // What is remembered of its sign-up does not answer for a link that was mailed since.
                 let account = prove_account(engine, client, &token, Proof::Unknown).await?;
@@ -100,8 +102,12 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
             // Spend first, grant second: from here on no other link of the address makes an account.
             match engine.sign_ups.ask(Prove { id, half, global_epoch }).await? {
                 Proof::Opened => Ok(Verified::Done),
-                Proof::Open(sign_up) => open_account(engine, client, sign_up).await.map(|()| Verified::Done),
+                Proof::Open(sign_up) => {
+                    judge_again(engine, &sign_up, has_account)?;
+                    open_account(engine, client, sign_up).await.map(|()| Verified::Done)
+                }
                 Proof::SetPassword(sign_up) => {
+                    judge_again(engine, &sign_up, has_account)?;
                     let account = account_to_set_password(engine, client, sign_up).await?;
                     hand_out_reset(engine, &account, &link).await.map(Verified::SetPassword)
                 }
@@ -113,6 +119,20 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
             }
         })
         .await
+}
+
+/// Judges a sign-up by the rules of now, which may be others than when it began, unless its account was made since. It goes on
+/// waiting, in case they are changed back. Its client has the link, so the answer tells nobody of the address.
+fn judge_again(engine: &Engine, sign_up: &SignUpV1, has_account: bool) -> Result<(), Refusal> {
+    if has_account {
+        return Ok(());
+    }
+    let rules = &engine.services.config.signup;
+    if !rules.enabled {
+        return Err(Refusal::SignupDisabled);
+    }
+    let name = AccountName::parse(&sign_up.email).map_err(|_| Refusal::InvalidMailedToken)?;
+    judge(rules, &name)
 }
 
 /// Returns what the owner of `account` does after `link` has proved its address.

@@ -6,7 +6,7 @@ use super::check::link_turn::LinkTurn;
 use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
-use super::grant::{Opened, Proved};
+use super::grant::{Issued, Opened, Proved};
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
@@ -115,6 +115,8 @@ async fn repeat_reset(
 /// Sets a new password with the old one. Every session ends, and the client gets a new one of the same kind: a copy of
 /// what it had before is worth nothing any more. It also gets a device cookie: every known device is a stranger now, and
 /// the client has just proved to be the owner.
+///
+/// Errors: if a hook lets the account have no new session, the password is changed, and every session has ended.
 pub async fn change(
     engine: &Engine,
     client: &Client,
@@ -134,12 +136,13 @@ pub async fn change(
                 engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::SessionExpired)?;
             // The new one is opened before the others end. A crash in between leaves nothing open that should not be: the
             // others are dead by their epoch.
-            let issued = engine.replace_credential(identity, &account, Proved::Now, client).await?;
-            let new = issued.sid();
-            let grant = engine.grant(&account, issued)?;
-            end_others_and_mailed(engine, id, Some(new)).await?;
+            let issued = engine.replace_credential(identity, &account, Proved::Now, client).await;
+            let new = issued.as_ref().ok().map(Issued::sid);
+            end_others_and_mailed(engine, id, new).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::PasswordChanged).await?;
+            // A hook may have refused the new one. The change is done all the same, with all that follows from it.
+            let grant = engine.grant(&account, issued?)?;
             let device = Some(devices::give(engine, client, &account).await?);
             Ok(Opened { account, grant, device })
         })

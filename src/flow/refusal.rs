@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::NoRoom;
+use crate::password::foreign::TooDear;
 use crate::password::{Shed, Weakness};
 use crate::registry::account;
 use crate::system::clock::Timestamp;
@@ -206,6 +207,9 @@ impl From<account::Refusal> for Refusal {
     fn from(refusal: account::Refusal) -> Self {
         match refusal {
             account::Refusal::LastAdmin => Self::LastAdmin,
+            account::Refusal::TooDear(too_dear) => {
+                Self::Field { pointer: "/password_hash", code: TooDear::CODE, message: too_dear.to_string() }
+            }
             account::Refusal::ExternalIdTaken => Self::ExternalIdTaken,
             account::Refusal::Unknown | account::Refusal::Outdated | account::Refusal::Taken => {
                 Self::NotFound

@@ -75,6 +75,72 @@ impl<'de> Deserialize<'de> for NewObject {
     }
 }
 
+/// Says whether a name comes twice in an object of the JSON in `text`, at any depth that the reader of JSON goes down to.
+pub fn names_twice(text: &str) -> bool {
+    let mut found = false;
+    // What is no JSON is found by whoever reads it.
+    let mut json = serde_json::Deserializer::from_str(text);
+    let _ = Names(&mut found).deserialize(&mut json);
+    found
+}
+
+/// Looks for a name that comes twice.
+struct Names<'a>(&'a mut bool);
+
+impl<'de> DeserializeSeed<'de> for Names<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Names<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            *self.0 |= !names.insert(name);
+            map.next_value_seed(Names(&mut *self.0))?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Names(&mut *self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
 /// Says whether `text` is an object as it is stored, but for names that come twice: whoever reads it back knows that one
 /// was refused when it was written.
 pub fn is_stored_form(text: &str) -> bool {

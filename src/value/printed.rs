@@ -15,6 +15,11 @@ pub fn is_unseen(c: char) -> bool {
             | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Says whether `c` turns the direction in which the text beside it is written.
+pub const fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Says whether a reader sees anything of `text`.
 pub fn is_seen(text: &str) -> bool {
     text.chars().any(|c| !c.is_whitespace() && !is_unseen(c) && !is_combining_mark(c))

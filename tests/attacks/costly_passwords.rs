@@ -4,10 +4,14 @@
 //! Bound: every text is answered, whatever it contains; what it costs is measured in `tests/cost/`. Every field has a
 //! maximum length that is checked before anything is done with it.
 
-use serde_json::json;
+use portcullis::flow::admin::{self, Admin, New};
+use portcullis::flow::refusal::{FlowError, Refusal};
+use portcullis::password::foreign;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::api::foreign_hashes::vectors;
-use crate::support::{PASSWORD, TestServer};
+use crate::api::foreign_hashes::{import, vectors};
+use crate::support::{PASSWORD, TestServer, send};
 
 /// Walks over the keys that turn at each step overflowed the counters of the estimator: the server broke off instead of
 /// answering, and wrote the place of its failure to standard error.
@@ -55,6 +59,70 @@ async fn a_hash_does_not_become_a_password() {
     let made =
         server.post_as("/v1/admin/users", &admin, json!({"email": "bob@test.org", "password": hash})).await;
     assert_eq!(made.body["reasons"], json!(["looks_like_hash"]));
+}
+
+/// Every log-in does the work of the dearest hash of each kind. So I bring one of each, all within their bounds: a log-in took a
+/// minute.
+#[tokio::test]
+async fn four_imported_hashes_do_not_make_every_log_in_take_a_minute() {
+    let (salt, hash) = ("c2FsdCBvZiAxNiBieXRlcw", "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g");
+    let hashes = [
+        String::from("$2b$14$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"),
+        format!("$argon2id$v=19$m=262144,t=10,p=1${salt}${hash}"),
+        format!("$scrypt$ln=18,r=8,p=2${salt}${hash}"),
+        format!("$pbkdf2-sha256$i=4000000${salt}${hash}"),
+        // Each of these alone would be taken, and so are the first two.
+        format!("$argon2i$v=19$m=65536,t=10,p=1${salt}${hash}"),
+        format!("$scrypt$ln=17,r=8,p=1${salt}${hash}"),
+        format!("$pbkdf2-sha256$i=600000${salt}${hash}"),
+        format!("$pbkdf2-sha512$i=600000${salt}${hash}"),
+    ];
+    let lines: Vec<String> = (0..).zip(&hashes).map(|(n, hash)| line(n, hash)).collect();
+    let body = lines.join("\n");
+    for query in ["?dry_run=true", ""] {
+        let server = TestServer::start();
+        let admin = server.operator_account("root@test.org", &["admin"]).await;
+        let path = format!("/v1/admin/users/import{query}");
+        let request = server.request(Method::POST, &path).bearer_auth(&admin);
+        let answer = send(request.header("content-type", "application/x-ndjson").body(body.clone())).await;
+        let text = String::from_utf8(answer.bytes).unwrap();
+        let said: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (counts, reports) = said.split_last().unwrap();
+        let refused: Vec<u64> = reports.iter().map(|report| report["line"].as_u64().unwrap()).collect();
+        assert_eq!(refused, [1, 2, 3, 4, 7, 8], "{text}");
+        for report in reports {
+            assert_eq!((&report["field"], &report["code"]), (&json!("/password_hash"), &json!("too_dear")));
+            let why = report["why"].as_str().unwrap();
+            assert!(why.contains(" KiB of argon2id to every log-in, and the most is 2097152"), "{why}");
+        }
+        assert_eq!(counts["created"], 2, "{counts}");
+        let after = counts["log_in_kib"]["after"].as_u64().unwrap();
+        assert!((1_000_000..=2_097_152 + 64).contains(&after), "{counts}");
+    }
+}
+
+fn line(number: u32, hash: &str) -> String {
+    json!({"email": format!("u{number}@test.org"), "email_verified": true, "password_hash": hash}).to_string()
+}
+
+/// A program that gives accounts their hashes one by one is told the same.
+#[tokio::test]
+async fn a_hash_that_is_given_to_one_account_is_bounded_too() {
+    let server = TestServer::start();
+    let engine = server.engine.upgrade().unwrap();
+    let taken = json!("$2b$13$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy");
+    import(&engine, "ada@test.org", &taken).await;
+    let new = New { email: "bob@test.org", ..New::default() };
+    let bob = admin::create(&engine, &Admin::operator(), new).await.unwrap().account_id();
+    let dear =
+        json!("$pbkdf2-sha256$i=600000$c2FsdCBvZiAxNiBieXRlcw$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g");
+    let hash = foreign::read(&dear).unwrap();
+    let refused = admin::set_hash(&engine, &Admin::operator(), bob, hash).await;
+    let FlowError::Refused(Refusal::Field { pointer, code, message }) = refused.unwrap_err() else {
+        panic!()
+    };
+    assert_eq!((pointer, code), ("/password_hash", "too_dear"));
+    assert!(message.contains("the most is 2097152"), "{message}");
 }
 
 /// The same for every form in which an import takes a hash.

@@ -11,11 +11,11 @@ use std::time::Duration;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use portcullis::server::outbound::signature::{answer_header, header, signature};
 use portcullis::system::clock::Timestamp;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::process::skipped;
-use crate::support::{PASSWORD, START, TestServer, wait_until};
+use crate::support::{Browser, PASSWORD, START, TestServer, wait_until};
 
 const SECRET: &str = "a secret for the hooks";
 const ADA: &str = "ada@test.org";
@@ -25,6 +25,8 @@ const ADA: &str = "ada@test.org";
 enum Act {
     /// Signs this body and answers with it.
     Say(Value),
+    /// Signs this text and answers with it.
+    Sign(String),
     /// Answers with this body, signed by this header.
     Forge(fn(&Asked) -> (String, Vec<u8>)),
     /// Answers with this text of HTTP.
@@ -123,9 +125,11 @@ fn answer(stream: TcpStream, acts: &Mutex<VecDeque<Act>>, all: &Mutex<Vec<Asked>
     let asked = Asked { body: serde_json::from_slice(&bytes).unwrap(), signature, bytes };
     all.lock().unwrap().push(asked.clone());
     let act = acts.lock().unwrap().pop_front().unwrap_or(Act::Say(json!({"allow": true})));
+    let act = if let Act::Say(body) = act { Act::Sign(body.to_string()) } else { act };
     let (header, body) = match act {
-        Act::Say(body) => {
-            let body = body.to_string().into_bytes();
+        Act::Say(_) => unreachable!("it is signed as a text"),
+        Act::Sign(body) => {
+            let body = body.into_bytes();
             let id = asked.body["id"].as_str().unwrap();
             (answer_header(SECRET.as_bytes(), id, &body, asked.at()), body)
         }
@@ -327,22 +331,106 @@ async fn a_no_at_a_refresh_ends_the_refresh_and_not_the_session() {
     assert_eq!(server.log_in(ADA, "not the password at all").await.problem(), (401, "invalid_credentials"));
 }
 
-/// A new password counts although the hook says no: the change was made, and the pair that takes the place of the old one has no
-/// claims.
+/// The hook lets me in no more, so I renew what I have by changing my password. The change counts, with its mail and its line in
+/// the log, and I have nothing afterwards. The same where the hook says nothing that is understood.
 #[tokio::test]
-async fn a_change_that_is_made_is_answered_whatever_the_hook_says() {
+async fn a_new_password_opens_nothing_for_whom_the_hook_refuses() {
     let hook = Hook::start();
     let (server, _dir) = hook.server(&[]);
     server.operator_account(ADA, &[]).await;
-    let access = server.tokens(ADA).await.0;
+    let second = "an entirely different phrase";
+    for (said, old, new, expected) in [
+        (json!({"allow": false}), PASSWORD, second, (403, "login_refused")),
+        (json!(7), second, PASSWORD, (503, "hook_unavailable")),
+    ] {
+        let before = server.log_in(ADA, old).await;
+        server.mails.lock().clear();
+        hook.will_say(said);
+        let changed = server.change_password(&before.text("access_token"), old, new).await;
+        assert_eq!(changed.problem(), expected);
+        assert_eq!(hook.asked().pop().unwrap().body["reason"], json!("replacement"));
+        assert_eq!(open_sessions(&server).await, 0);
+        assert_eq!(server.refresh(&before.text("refresh_token")).await.status.as_u16(), 401);
+        server.mail(ADA, "password").await;
+        assert_eq!(server.log_in(ADA, old).await.status.as_u16(), 401);
+        assert_eq!(server.log_in(ADA, new).await.status.as_u16(), 200);
+    }
+    let tail = json!({"operation": "audit_tail", "limit": 9, "event": "password.changed"});
+    let lines = server.operated(tail).await;
+    assert_eq!(lines["items"].as_array().map(Vec::len), Some(2), "{lines}");
+}
+
+async fn open_sessions(server: &TestServer) -> usize {
+    let shown = server.operated(json!({"operation": "session_list", "user": ADA})).await;
+    shown["items"].as_array().unwrap().len()
+}
+
+/// The same with a new address, by tokens and by a cookie.
+#[tokio::test]
+async fn a_new_address_opens_nothing_for_whom_the_hook_refuses() {
+    for is_cookie in [false, true] {
+        let hook = Hook::start();
+        let (server, _dir) = hook.server(&[]);
+        let access = server.operator_account(ADA, &[]).await;
+        let new = "ada@new.test";
+        assert_eq!(server.change_email(&access, new).await.status, StatusCode::ACCEPTED);
+        let link = server.mailed_link(new, "Confirm your new address").await;
+        let browser = Browser::log_in(&server, ADA).await;
+        hook.will_say(json!({"allow": false, "reason": "Not today."}));
+        let path = "/v1/email/change/confirm";
+        let body = json!({"token": link.0, "email": link.1});
+        let confirmed = if is_cookie {
+            browser.ask(&server, Method::POST, path, body).await
+        } else {
+            server.follow_as(&access, path, &link).await
+        };
+        assert_eq!(confirmed.problem(), (403, "login_refused"));
+        assert_eq!(confirmed.body["detail"], json!("Not today."));
+        let shown = server.operated(json!({"operation": "session_list", "user": new})).await;
+        assert_eq!(shown["items"], json!([]));
+        let tail = json!({"operation": "audit_tail", "limit": 9, "event": "email.changed"});
+        assert_eq!(server.operated(tail).await["items"].as_array().map(Vec::len), Some(1));
+        // The address before can undo it as ever, and the new one logs in.
+        server.mail(ADA, "address").await;
+        assert_eq!(server.log_in(new, PASSWORD).await.status.as_u16(), 200);
+        // Again is no way round.
+        let again = server.follow_as(&access, path, &link).await;
+        assert_eq!(again.status.as_u16(), 401, "{}", again.body);
+    }
+}
+
+/// A proof by the password gives a browser another cookie.
+#[tokio::test]
+async fn a_proof_by_the_password_renews_no_cookie_of_whom_the_hook_refuses() {
+    let hook = Hook::start();
+    let (server, _dir) = hook.server(&[]);
+    server.operator_account(ADA, &[]).await;
+    let browser = Browser::log_in(&server, ADA).await;
     hook.will_say(json!({"allow": false}));
-    let changed = server.change_password(&access, PASSWORD, "an entirely different phrase").await;
-    assert!(changed.status.is_success(), "{}", changed.body);
-    assert_eq!(hook.asked().pop().unwrap().body["reason"], json!("replacement"));
-    hook.will_say(json!({"allow": false}));
-    let proof = json!({"password": "an entirely different phrase"});
-    let refused = server.post_as("/v1/reauthenticate", &changed.text("access_token"), proof).await;
+    let proof = json!({"password": PASSWORD});
+    let refused = browser.ask(&server, Method::POST, "/v1/reauthenticate", proof.clone()).await;
     assert_eq!(refused.problem(), (403, "login_refused"));
+    assert_eq!(hook.asked().pop().unwrap().body["kind"], json!("cookie"));
+    // Its session goes on as it was.
+    let renewed = browser.ask(&server, Method::POST, "/v1/reauthenticate", proof).await;
+    assert!(renewed.status.is_success(), "{}", renewed.body);
+}
+
+/// A name that stands twice means one thing to the hook and another to who reads the token; marks of the direction make a reason
+/// read as another.
+#[tokio::test]
+async fn claims_that_stand_twice_are_no_answer_and_a_reason_reads_in_its_direction() {
+    let hook = Hook::start();
+    let (server, _dir) = hook.server(&[]);
+    server.operator_account(ADA, &[]).await;
+    for claims in [r#"{"tenant":"a","tenant":"b"}"#, r#"{"a":{"b":1,"\u0062":2}}"#, "[]"] {
+        hook.will(Act::Sign(format!("{{\"allow\":true,\"claims\":{claims}}}")));
+        assert_eq!(server.log_in(ADA, PASSWORD).await.problem(), (503, "hook_unavailable"), "{claims}");
+    }
+    hook.will(Act::Sign(String::from(r#"{"allow":true,"claims":{"a":[{"b":1},{"b":1}]}}"#)));
+    assert_eq!(server.log_in(ADA, PASSWORD).await.status.as_u16(), 200);
+    hook.will_say(json!({"allow": false, "reason": "no\u{202e}t\u{2066} \u{200f}you\u{2028}\u{1b}"}));
+    assert_eq!(server.log_in(ADA, PASSWORD).await.body["detail"], json!("not you"));
 }
 
 /// A hook that sleeps is waited for two seconds; meanwhile everybody else is served, and so is whoever comes after.

@@ -292,3 +292,38 @@ async fn operators_invite_list_and_withdraw_by_address() {
     let taken = json!({"operation": "user_invite", "user": "ada@test.org", "roles": ["editor"]});
     assert!(server.operate(taken).await.get("ok").is_none());
 }
+
+/// I sign up, and the operator closes the door before I have followed the link.
+#[tokio::test]
+async fn a_sign_up_that_waited_makes_no_account_that_the_rules_forbid_now() {
+    for (key, closed, open, code) in [
+        ("signup.invite_only", "true", "false", "signup_refused"),
+        ("signup.allow_domains", "test.org", "test.org,elsewhere.test", "signup_refused"),
+        ("signup.enabled", "false", "true", "signup_disabled"),
+    ] {
+        for with_half in [true, false] {
+            let server = TestServer::start();
+            let root = server.operator_account(ROOT, &["admin"]).await;
+            let half = server.sign_up(GUEST, PASSWORD).await;
+            let link = server.mailed(GUEST, "Confirm").await;
+            // Who has an account already is not concerned.
+            server.account("made@elsewhere.test").await;
+            let follow = async |server: &TestServer| {
+                if with_half { server.confirm(&link, &half).await } else { server.verify(&link).await }
+            };
+            let server = server.restart_with(&[(key, closed)]);
+            for _ in 0..2 {
+                assert_eq!(follow(&server).await.problem(), (403, code), "{key} {with_half}");
+            }
+            let found = server.get_as("/v1/admin/users?status=active", &root).await;
+            assert!(!found.body.to_string().contains(GUEST), "{}", found.body);
+            assert_eq!(server.log_in(GUEST, PASSWORD).await.status.as_u16(), 401);
+            assert_eq!(server.log_in("made@elsewhere.test", PASSWORD).await.status.as_u16(), 200);
+            // The operator thinks better of it: the link is as good as it was, and stays so once there is an account.
+            let server = server.restart_with(&[(key, open)]);
+            assert!(follow(&server).await.status.is_success(), "{key} {with_half}");
+            let server = server.restart_with(&[(key, closed)]);
+            assert!(follow(&server).await.status.is_success(), "{key} {with_half}");
+        }
+    }
+}

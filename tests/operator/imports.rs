@@ -50,7 +50,8 @@ fn in_and_out(dir: &Path) {
     // Out, and into another directory.
     let out = files.path().join("out.ndjson");
     run(&["user", "export", out.to_str().unwrap(), "--hashes"], dir).exits(0).says("exported 501 accounts");
-    run(&["user", "export", out.to_str().unwrap()], dir).exits(1);
+    let there = format!("{} exists; choose another name", out.display());
+    run(&["user", "export", out.to_str().unwrap()], dir).exits(1).says(&there);
     let text = std::fs::read_to_string(&out).unwrap();
     assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
     let other = tempfile::tempdir().unwrap();

@@ -79,13 +79,14 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
         let keys::Checked { is_good, otherwise, what, why, fix } = check;
         Line::new(is_good, otherwise, what, why, fix)
     }));
-    lines.extend(hashing(&config));
+    let (hashing, hash_time) = hashing(&config);
+    lines.extend(hashing);
     lines.push(open_files());
     lines.extend(audit_log(&config));
     lines.extend(clock(&config));
     lines.extend(mail_server(&config));
     lines.extend(webhook(&config));
-    lines.extend(running_server(&config));
+    lines.extend(running_server(&config, hash_time));
     if cli.json {
         let items: Vec<Value> = lines.iter().map(Line::json).collect();
         say(&json!({ "items": items }).to_string());
@@ -126,8 +127,8 @@ fn settings(config: &Config) -> Vec<Line> {
     lines
 }
 
-/// Checks that there is memory for hashing, and that a hash on this machine is not too cheap.
-fn hashing(config: &Config) -> Vec<Line> {
+/// Checks that there is memory for hashing, and that a hash on this machine is not too cheap. Returns its time, too.
+fn hashing(config: &Config) -> (Vec<Line>, Option<Duration>) {
     let threads = config.password.threads;
     let memory_kib = config.password.cost.memory_kib;
     let free = memory::free_kib();
@@ -161,7 +162,7 @@ fn hashing(config: &Config) -> Vec<Line> {
         let fix = dearer(config.password.cost, threads, *middle, free);
         lines.push(Line::new(*middle >= HASH_TIME_MIN, "warn", what, why, fix));
     }
-    lines
+    (lines, times.get(times.len() / 2).copied())
 }
 
 /// Returns how long a hash takes here, several times: one alone says little on a machine that others use too.
@@ -283,7 +284,7 @@ fn asked(config: &Config) -> &'static str {
 }
 
 /// Asks the running server, if there is one, for what only it can know.
-fn running_server(config: &Config) -> Vec<Line> {
+fn running_server(config: &Config, hash_time: Option<Duration>) -> Vec<Line> {
     let Ok(stream) = socket::connect(&config.data_dir) else { return Vec::new() };
     let Ok(answer) = operate::ask(stream, &Operation::Findings) else { return Vec::new() };
     let items = answer.pointer("/ok/items").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -297,14 +298,25 @@ fn running_server(config: &Config) -> Vec<Line> {
     let mut lines: Vec<Line> = items.iter().map(fail).collect();
     lines.extend(answer.pointer("/ok/ready").map(readiness));
     let foreign = answer.pointer("/ok/foreign_hashes").and_then(Value::as_u64).unwrap_or(0);
-    lines.extend((foreign > 0).then(|| foreign_hashes(config, foreign)));
+    let log_in_kib = answer.pointer("/ok/log_in_kib").and_then(Value::as_u64).unwrap_or(0);
+    lines.extend((foreign > 0).then(|| foreign_hashes(config, foreign, log_in_kib, hash_time)));
     lines
 }
 
-/// Says how many hashes of other systems are left. They stay for ever unless a time is set.
-fn foreign_hashes(config: &Config, count: u64) -> Line {
+/// Says how many hashes of other systems are left, and what each log-in takes for them, if that is `log_in_kib` in all. They
+/// stay for ever unless a time is set.
+fn foreign_hashes(config: &Config, count: u64, log_in_kib: u64, hash_time: Option<Duration>) -> Line {
     let hashes = counted(count, "account has", "accounts have");
-    let what = format!("hashes of other systems: {hashes} one that no log-in has replaced yet");
+    let times = log_in_kib as f64 / (config.password.cost.work() as f64).max(1.0);
+    let time = hash_time.map(|one| one.as_secs_f64() * times).filter(|secs| *secs > 0.0);
+    let time = time.map_or_else(String::new, |secs| {
+        let rate = config.password.threads as f64 / secs;
+        format!(", up to {:.0} ms, so at least {rate:.1} log-ins per second", secs * 1000.0)
+    });
+    let what = format!(
+        "hashes of other systems: {hashes} one that no log-in has replaced yet; each log-in takes the work of {times:.1} hashes \
+         of our own{time}"
+    );
     let why = "each check of a password takes the work of theirs too, and a copy of the old system can be guessed at";
     let fix = String::from("set [password] drop_foreign_after_days = 180");
     Line::new(config.password.foreign_for.is_some(), "warn", what, why, fix)

@@ -1,7 +1,7 @@
 //! `portcullis user export`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -62,7 +62,12 @@ impl Export {
 
     fn create(&self) -> Result<File, Failure> {
         let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
-        created.map_err(|error| Failure::at(&self.file, &error))
+        created.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                Failure::refused(format!("{} exists; choose another name", self.file.display()))
+            }
+            _ => Failure::at(&self.file, &error),
+        })
     }
 }
 

@@ -128,10 +128,13 @@ impl Import {
         let refused = count("refused") + told.refused_here;
         let (shown, not_shown) = told.shown();
         if cli.json {
-            let answer = json!({
+            let mut answer = json!({
                 "dry_run": self.dry_run, "created": created, "duplicates": same + taken, "same": same,
                 "refused": refused, "skipped": told.skipped, "reports": shown, "not_shown": not_shown,
             });
+            if let (Some(grown), Some(answer)) = (done.get("log_in_kib"), answer.as_object_mut()) {
+                answer.insert(String::from("log_in_kib"), grown.clone());
+            }
             say(&answer.to_string());
         } else {
             for report in shown {
@@ -154,6 +157,9 @@ impl Import {
                 }
             }
             say(&parts.join(", "));
+            if let Some(grown) = done.get("log_in_kib") {
+                say(&dearer(grown, self.dry_run));
+            }
         }
         if refused > 0 {
             let users = counted(refused, "user was", "users were");
@@ -174,6 +180,19 @@ fn in_words(report: &Value) -> String {
     let field = text("field");
     let field = if field.is_empty() { String::new() } else { format!(" {field}:") };
     format!("{number}: {}:{field} {}", text("result"), text("why"))
+}
+
+/// Says how much longer every log-in takes while the hashes of an import are stored.
+fn dearer(grown: &Value, is_dry: bool) -> String {
+    let kib = |name: &str| grown.get(name).and_then(Value::as_u64).unwrap_or(1).max(1);
+    let (before, after) = (kib("before"), kib("after"));
+    let verb = if is_dry { "would take" } else { "takes" };
+    let tenths = after.saturating_mul(10) / before;
+    format!(
+        "every log-in {verb} about {}.{} times as long as before, until log-ins have replaced the dearest hashes",
+        tenths / 10,
+        tenths % 10
+    )
 }
 
 /// What is sent.

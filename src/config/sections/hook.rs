@@ -114,6 +114,10 @@ mod tests {
                 "[hook]\nsign_up = \"http://127.0.0.1:9/\"\nsecret_file = \"/etc/s\"\n",
                 "`hook.sign_up` leads to 127.0.0.1, which is not public",
             ),
+            (
+                "[hook]\nclaims = \"https://u:p@hooks.example.org/\"\nsecret_file = \"/etc/s\"\n",
+                "`hook.claims` must not hold a user or a password",
+            ),
             ("[hook]\non_error = \"ask\"\n", "`hook.on_error` must be one of"),
         ] {
             let faults = load(text, &[]).unwrap_err();

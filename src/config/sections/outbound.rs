@@ -49,6 +49,10 @@ pub(super) fn receiver(
         reader.wrong(name, "must be a URL such as https://hooks.example.org/portcullis");
         return None;
     };
+    if !url.username().is_empty() || url.password().is_some() {
+        reader.wrong(name, "must not hold a user or a password: calls are signed by the secret instead");
+        return None;
+    }
     let is_tls = url.scheme() == "https";
     let is_permitted = match literal(&url) {
         _ if may_be_local && is_this_machine(&url) => true,
@@ -123,7 +127,10 @@ mod tests {
             ("https://127.0.0.2/x", "", "leads to 127.0.0.2"),
             ("http://8.8.8.8/x", "", "must be https://, or http:// to this machine or to what"),
             ("http://hooks.example.org/x", "", "must be https://, or http:// to this machine"),
-            ("http://127.0.0.1:x@example.org/x", "", "must be https://"),
+            ("http://127.0.0.1:x@example.org/x", "", "must not hold a user or a password"),
+            ("https://user:secret@hooks.example.org/x", "", "must not hold a user or a password"),
+            ("https://user@hooks.example.org/x", "", "must not hold a user or a password"),
+            ("https://:secret@8.8.8.8/x", "", "must not hold a user or a password"),
             ("http://localhost.example.org/x", "", "must be https://"),
             ("ftp://hooks.example.org/x", "", "must be a URL such as"),
             ("hooks.example.org", "", "must be a URL such as"),

@@ -14,7 +14,8 @@ use crate::value::id::AccountId;
 /// Gives an account that has no password the hash that another system has made of it. The owner logs in with the password
 /// of there, which is hashed anew by that.
 ///
-/// Errors: the account has a password. That of its owner is not replaced by what an import knows.
+/// Errors: the account has a password. That of its owner is not replaced by what an import knows. Or the hash would make every
+/// log-in take too long.
 pub async fn set_hash(
     engine: &Engine,
     admin: &Admin,
@@ -34,7 +35,13 @@ pub async fn set_hash(
     // Whoever sets a password meanwhile raises the epoch.
     let imported_ms = Some(engine.clock.now().as_millis());
     let extra = ExtraChange { imported_ms, ..ExtraChange::default() };
-    let change = Change { phc: Some(text), if_epoch: Some(before.auth_epoch), extra, ..Change::default() };
+    let change = Change {
+        phc: Some(text),
+        foreign_beside: Some(engine.services.config.password.cost),
+        if_epoch: Some(before.auth_epoch),
+        extra,
+        ..Change::default()
+    };
     let altered = alter(engine, id, change).await?;
     admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
     Ok(altered.after)

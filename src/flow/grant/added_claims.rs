@@ -1,8 +1,8 @@
 //! The claims that a hook adds to access tokens, and its no.
 //!
 //! It is asked when a password was right, before a session is opened; at a refresh, before the token is spent, so that a no ends
-//! that refresh and not the session. What takes the place of a credential after a change that is done already goes on without
-//! claims, until the next refresh.
+//! that refresh and not the session. After a change that ends every session, as that of the password, a no leaves the change as it
+//! is, and nothing takes the place of the session: else whoever is not let in could renew a session by changes.
 
 use crate::audit::event::Event;
 use crate::engine::hook_calls::NotLetIn;
@@ -45,10 +45,8 @@ impl Engine {
             reason,
             kind,
         };
-        let is_replacement = reason == ClaimsReason::Replacement;
         match self.services.claims_of(asked).await {
             Ok(added) => Ok(added),
-            Err(_) if is_replacement => Ok(AddedClaims::default()),
             Err(NotLetIn::Refused(why)) => {
                 let note = client.note(Event::HookRefused).for_account(Some(account));
                 self.record(note.with_reason(reason.name()));

@@ -84,14 +84,17 @@ impl Engine {
         let account = live_account(self, family.account, family.auth_epoch, family.global_epoch).await?;
         // Of a family that was rotated since, there is no secret to return: its digest is another one.
         let secret = open(family.digest)?;
+        let (reason, kind) = (ClaimsReason::Replacement, CredentialKind::Tokens);
+        let added = self.added_claims(&account, client, reason, kind).await?;
+        if self.services.has_claims_hook() {
+            Box::pin(self.require_unchanged(&account)).await?;
+        }
         // An access token is issued: that its family may have one of this time is written down.
         let issue = refresh::actor::Issue { id, auth_epoch: family.auth_epoch };
         let family = self.refresh.ask(issue).await?.ok_or(Refusal::Unauthenticated)?;
         if family.generation > 0 {
             return Err(Refusal::Unauthenticated.into());
         }
-        let (reason, kind) = (ClaimsReason::Replacement, CredentialKind::Tokens);
-        let added = self.added_claims(&account, client, reason, kind).await?;
         let grant = self.token_grant(&account, &family, secret, &added)?;
         Ok((account, grant))
     }

@@ -74,6 +74,7 @@ async fn replace_session(
     old: &SessionV2,
 ) -> Result<Grant, FlowError> {
     let id = SessionId::from_bytes(old.id).ok_or(Refusal::SessionExpired)?;
+    engine.added_claims(account, client, ClaimsReason::Reauthentication, CredentialKind::Cookie).await?;
     let (open, secret) = engine.new_session(account, old.remember, Some(old.root), Proved::Now, client)?;
     let session = engine.sessions.ask(Replace { old: id, open }).await?.ok_or(Refusal::SessionExpired)?;
     engine.grant(account, Issued::Session(session, secret))

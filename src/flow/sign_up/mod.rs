@@ -80,7 +80,7 @@ pub async fn sign_up(
 ///
 /// Security: it is judged from the request alone, before any actor is asked, so that neither the answer nor its time tells
 /// whether the address has an account.
-fn judge(rules: &Signup, name: &AccountName) -> Result<(), Refusal> {
+pub(in crate::flow) fn judge(rules: &Signup, name: &AccountName) -> Result<(), Refusal> {
     let why = if rules.invite_only {
         "Sign-up is by invitation only: follow the link in the mail that invites you."
     } else if rules.allows(name) {

@@ -40,6 +40,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             ])
             .refuses(&[
                 "invalid_or_expired_token",
+                "signup_disabled",
+                "signup_refused",
                 "csrf_rejected",
                 "cookie_needs_same_site",
                 "ambiguous_credentials",
@@ -77,7 +79,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         &[Operation::post("confirmEmailChange", "Changes the address by the link of a mail", |to| to.to(post_confirm))
             .explained(
                 "The link is not enough: send a credential of the account, or its password. The session is replaced; the same \
-                 again with the credential of before gets the same new one, as long as that is not used. For three days the \
+                 again with the credential of before gets the same new one, as long as that is not used. If a hook lets the \
+                 account have none, the address is changed all the same, and the client is signed out. For three days the \
                  old address can undo the change.",
             )
             .about(Tag::Email)
@@ -100,6 +103,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
                 "account_disabled",
                 "too_many_attempts",
                 "too_many_at_once",
+                "login_refused",
+                "hook_unavailable",
             ])],
     ),
     Endpoint::at(

@@ -46,7 +46,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::at(
         "/v1/password/change",
         &[Operation::post("changePassword", "Changes the password", |to| to.to(post_change))
-            .explained("Everything else that was signed in ends; this client goes on with the new credential.")
+            .explained(
+                "Everything else that was signed in ends; this client goes on with the new credential. If a hook lets the account \
+                 have none, the password is changed all the same, and the client is signed out.",
+            )
             .about(Tag::Password)
             .by(Credential::Account)
             .takes(Takes::Json(Schema::of::<Change>()))
@@ -63,6 +66,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
                 "session_expired",
                 "too_many_attempts",
                 "too_many_at_once",
+                "login_refused",
+                "hook_unavailable",
             ])],
     ),
     Endpoint::at(

@@ -153,7 +153,8 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "hook_unavailable",
         503,
         Retry::Wait,
-        "A program of the operator that judges sign-ups or log-ins gave no answer. At a refresh the refresh token was not spent.",
+        "A program of the operator that judges sign-ups or log-ins gave no answer. At a refresh the refresh token was not spent. \
+         A new password or address stands, and every session of before has ended.",
         "Wait, then send it again. The operator looks at `portcullis_hook_failed_total` and the log.",
     ),
     page(
@@ -219,7 +220,7 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         403,
         Retry::Never,
         "The rules of the operator do not let this account in at present; `detail` says why. At a refresh the session goes on, and the \
-         refresh token was not spent.",
+         refresh token was not spent. A new password or address stands, and every session of before has ended.",
         "Show `detail`. Try again later, or ask the operator.",
     ),
     page(
@@ -315,7 +316,7 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         403,
         Retry::Changed,
         "The rules of the operator do not let this sign-up in: for its domain, for want of an invitation, or for another reason, which \
-         `detail` says. Whether the address has an account plays no part.",
+         `detail` says. At a link that proves an address: the rules are others than when the sign-up began. Whether the address has an account plays no part.",
         "Show `detail`. Sign up with another address, or ask the operator for an invitation.",
     ),
     page(

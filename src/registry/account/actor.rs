@@ -1,12 +1,13 @@
 //! The mailbox around [`Accounts`].
 
-use actix::{Context, Handler, Message};
+use actix::{Context, Handler, Message, MessageResult};
 
 pub use super::command::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp};
 use super::import::{Batch, Imported};
 use super::{AccountV4, Accounts, Altered, Change, Holder, Refusal, SignedUp};
 use crate::journal::append::handle::Class;
 use crate::password::EqualWork;
+use crate::password::foreign::LogInCost;
 use crate::registry::{Owner, handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
@@ -45,6 +46,19 @@ impl Handler<CountForeign> for Owner<Accounts> {
 
     fn handle(&mut self, _: CountForeign, _: &mut Context<Self>) -> u64 {
         self.state.stored_costs().foreign_count()
+    }
+}
+
+/// Reads what every log-in takes for the stored hashes. The newest may not be durable yet.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "LogInCost")]
+pub struct ReadLogInCost;
+
+impl Handler<ReadLogInCost> for Owner<Accounts> {
+    type Result = MessageResult<ReadLogInCost>;
+
+    fn handle(&mut self, _: ReadLogInCost, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.state.stored_costs().log_in_cost())
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::extra::ExtraChange;
 use super::record::{AccountExtraV1, AccountV4, Status};
+use crate::password::Cost;
+use crate::password::foreign::TooDear;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
@@ -76,6 +78,8 @@ impl Holder {
 pub struct Change {
     /// The PHC string of a new password. Raises the epoch.
     pub phc: Option<Box<str>>,
+    /// Refuse a new hash that would make every log-in take too long, if it comes from another system: the cost of our own.
+    pub foreign_beside: Option<Cost>,
     /// Refuse the change unless the epoch is still this one.
     pub if_epoch: Option<u64>,
     /// Mark the address as proved.
@@ -187,4 +191,7 @@ pub enum Refusal {
     /// No administrator who can log in would be left.
     #[error("this is the last administrator")]
     LastAdmin,
+    /// The hash would make every log-in take too long.
+    #[error(transparent)]
+    TooDear(#[from] TooDear),
 }

@@ -14,6 +14,8 @@ use super::state::{Accounts, Decision};
 use super::told::created_bytes;
 use crate::journal::format::codec::{CodecError, encode};
 use crate::journal::format::entry::ENTRY_BYTES_MAX;
+use crate::password::Cost;
+use crate::password::foreign::{LogInCost, StoredCost, TooDear};
 use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
@@ -34,13 +36,21 @@ pub struct ToImport {
 }
 
 /// Accounts that fit into one entry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     items: Vec<ToImport>,
     bytes: usize,
+    own: Cost,
+    beside: LogInCost,
 }
 
 impl Batch {
+    /// Returns an empty batch. `own` is the cost of new hashes, and `beside` what counts as stored beside what is: the earlier
+    /// lines of a dry run.
+    pub const fn new(own: Cost, beside: LogInCost) -> Self {
+        Self { items: Vec::new(), bytes: 0, own, beside }
+    }
+
     /// Adds an account, or returns it if there is no room for it. An empty batch has room for any account.
     ///
     /// Errors: an account that cannot be stored.
@@ -81,6 +91,8 @@ pub enum Imported {
         /// gives some.
         is_same: bool,
     },
+    /// It was not, since its hash would make every log-in take too long.
+    TooDear(TooDear),
 }
 
 /// What no two accounts have.
@@ -99,11 +111,18 @@ pub enum Taken {
 impl Accounts {
     /// Decides the creation of the accounts of `batch`, in their order, at `now`. Returns what becomes of each.
     pub fn import(&self, batch: Batch, now: Timestamp) -> Decision<Vec<Imported>> {
-        let mut new = New::default();
+        let mut new = New { costs: batch.beside, ..New::default() };
+        new.costs.note_all(&self.stored_costs().log_in_cost());
         let mut writes = Vec::with_capacity(batch.items.len());
         let mut verdict = Vec::with_capacity(batch.items.len());
         for item in batch.items {
-            let imported = self.judge(&new, &item, now);
+            let mut imported = self.judge(&new, &item, now);
+            let cost = item.account.phc.as_deref().and_then(StoredCost::of);
+            if let Some(cost) = cost.filter(|_| imported == Imported::Created)
+                && let Err(too_dear) = new.costs.take(cost, batch.own)
+            {
+                imported = Imported::TooDear(too_dear);
+            }
             if imported == Imported::Created {
                 new.note(&item.account);
                 writes.push(Write::Put(item.account));
@@ -147,6 +166,8 @@ struct New {
     names: BTreeMap<[u8; 16], AccountId>,
     external_ids: BTreeMap<Box<str>, AccountId>,
     ids: BTreeSet<AccountId>,
+    /// What log-ins cost with them.
+    costs: LogInCost,
 }
 
 impl New {
@@ -204,7 +225,7 @@ mod tests {
     }
 
     fn batch(items: impl IntoIterator<Item = ToImport>) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(Cost::SAFE, LogInCost::default());
         for item in items {
             assert!(batch.push(item).unwrap().is_none());
         }
@@ -273,6 +294,7 @@ mod tests {
             .iter()
             .map(|imported| match imported {
                 Imported::Created => None,
+                Imported::TooDear(too_dear) => panic!("{too_dear}"),
                 Imported::Taken { what, by, .. } => {
                     assert_eq!(*by, first.account.id);
                     Some(*what)
@@ -313,7 +335,7 @@ mod tests {
             Some(text.into())
         };
         for is_long in [false, true] {
-            let mut batch = Batch::default();
+            let mut batch = Batch::new(Cost::SAFE, LogInCost::default());
             let mut number = 0;
             loop {
                 let mut next = item(number, Some(&format!("x{number}")));

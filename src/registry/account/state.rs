@@ -11,6 +11,7 @@ use super::foreign::Limits;
 use super::record::{AccountExtraV1, AccountV4, FormerAddressV2, REPLACED_MAX, ReplacedPasswordV1, Status};
 use super::stored_costs::StoredCosts;
 use crate::journal::format::buckets::BUCKETS;
+use crate::password::foreign::StoredCost;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
@@ -189,6 +190,12 @@ impl Accounts {
         }
         if self.is_external_id_taken(change.extra.external_id.as_deref(), Some(account.id)) {
             return Decision::unchanged(Err(Refusal::ExternalIdTaken));
+        }
+        if let (Some(own), Some(phc)) = (change.foreign_beside, &change.phc)
+            && let Some(cost) = StoredCost::of(phc)
+            && let Err(too_dear) = self.stored_costs().log_in_cost().take(cost, own)
+        {
+            return Decision::unchanged(Err(too_dear.into()));
         }
         let mut next = account.clone();
         self.forget_over(&mut next, now);

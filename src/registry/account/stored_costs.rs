@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::password::foreign::{EqualForeign, Family, ForeignCost, StoredCost};
+use crate::password::foreign::{EqualForeign, Family, ForeignCost, LogInCost, StoredCost};
 use crate::password::{Cost, EqualCost, EqualWork};
 use crate::value::account_name::NameKey;
 
@@ -178,6 +178,15 @@ impl StoredCosts {
             _ => None,
         });
         native.chain(argon2).chain([u64::from(own_kib)]).max().unwrap_or(0) + scrypt.max().unwrap_or(0)
+    }
+
+    /// Returns what every log-in takes for the stored hashes.
+    pub fn log_in_cost(&self) -> LogInCost {
+        let native = self.native.costs().map(StoredCost::Native);
+        let foreign = self.foreign.values().flat_map(Counted::costs).map(StoredCost::Foreign);
+        let mut all = LogInCost::default();
+        native.chain(foreign).for_each(|cost| all.note(cost));
+        all
     }
 
     /// Returns the work of checking a password of the name with the key `name`.

@@ -7,7 +7,8 @@
 //! "…"}`, and the same header with the same `t`, where `v1` is that of `<seconds>.<id>.<body>`. Whatever else comes is no answer.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::engine::hooks::{
@@ -31,7 +32,8 @@ pub struct HttpHooks {
 struct Said {
     allow: bool,
     reason: Option<String>,
-    claims: Option<Map<String, Value>>,
+    /// As the hook has written it, so that a name that comes twice is found.
+    claims: Option<Box<RawValue>>,
 }
 
 impl HttpHooks {
@@ -107,9 +109,7 @@ impl Hooks for HttpHooks {
             "kind": asked.kind.name(),
         });
         Ok(match self.ask(receiver, question).await? {
-            Said { allow: true, claims: Some(claims), .. } => {
-                ClaimsVerdict::Add(Value::Object(claims).to_string())
-            }
+            Said { allow: true, claims: Some(claims), .. } => ClaimsVerdict::Add(claims.get().to_owned()),
             Said { allow: true, .. } => ClaimsVerdict::Allow,
             Said { reason, .. } => ClaimsVerdict::Refuse(reason.unwrap_or_default()),
         })

@@ -19,7 +19,7 @@ use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWan
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::api::operations::readiness;
-use crate::registry::account::actor::CountForeign;
+use crate::registry::account::actor::{CountForeign, ReadLogInCost};
 use crate::registry::account::{AccountV4, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::{AnswerOf, FateOf};
@@ -534,7 +534,9 @@ async fn findings(engine: &Engine) -> Value {
     let items: Vec<Value> = items.collect();
     let (_, ready) = readiness(engine).await;
     let foreign = engine.accounts.ask_of_memory(CountForeign).await.unwrap_or(0);
-    json!({"items": items, "ready": ready, "foreign_hashes": foreign})
+    let log_in = engine.accounts.ask_of_memory(ReadLogInCost).await.unwrap_or_default();
+    let log_in_kib = log_in.kib(engine.services.config.password.cost);
+    json!({"items": items, "ready": ready, "foreign_hashes": foreign, "log_in_kib": log_in_kib})
 }
 
 /// Says that there is no account `user`, and what would name one.

@@ -131,6 +131,7 @@ mod tests {
             (&format!("{ONE}events = 7\n"), "must be a list of texts"),
             (&ONE.replace("a.example.org", "10.0.0.1"), "leads to 10.0.0.1, which is not public"),
             (&ONE.replace("https", "http"), "must be https://"),
+            (&ONE.replace("https://", "https://u:p@"), "must not hold a user or a password"),
             (&format!("{ONE}{ONE}"), "is that of another webhook"),
             ("[webhook]\nurl = \"https://a.example.org\"\n", "write [[webhook]]"),
         ] {

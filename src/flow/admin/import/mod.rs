@@ -1,6 +1,6 @@
 //! Accounts of another system, a line each.
 //!
-//! **The attack:** a file asks for hashes that take minutes, fills memory, or keeps everybody from logging in while it is
+//! **The attack:** a file asks for hashes that take minutes, one or all together, fills memory, or keeps everybody from logging in while it is
 //! read; a process that is killed in the middle leaves half of an account; an address that is there already gets another
 //! password.
 //!
@@ -30,7 +30,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::line::{Judged, LineError, judge};
 use self::lines::Line;
-use self::report::{Counts, Outcome, Refused, Report};
+use self::report::{Counts, Grown, Outcome, Refused, Report};
 use self::seen::Seen;
 use super::Admin;
 use super::accounts::tell_of_admin;
@@ -40,9 +40,9 @@ use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::NoRoom;
 use crate::journal::format::entry::ENTRY_BYTES_MAX;
-use crate::password::QueueKey;
-use crate::password::foreign::FastDigest;
-use crate::registry::account::actor::{Import as ImportBatch, JudgeImport};
+use crate::password::foreign::{FastDigest, LogInCost, StoredCost, TooDear};
+use crate::password::{Cost, QueueKey};
+use crate::registry::account::actor::{Import as ImportBatch, JudgeImport, ReadLogInCost};
 use crate::registry::account::import::{Batch, Imported, ToImport};
 use crate::registry::account::{AccountV4, is_admin};
 use crate::registry::lockout::actor::{Clear, Failing};
@@ -76,6 +76,9 @@ pub struct Import {
     how: How,
     counts: Counts,
     seen: Seen,
+    /// What a log-in cost before, and what the lines of a dry run would make it cost.
+    cost_before: LogInCost,
+    cost_of_lines: LogInCost,
     /// Administrators that were created, of whom [`ADMINS_MAX`] have lines of their own.
     admins: usize,
     is_over: bool,
@@ -94,6 +97,7 @@ impl Import {
             let may_change = engine.may_change_rights().await?;
             admin.record_what(&engine, may_change, Event::UsersImported, &"accounts", "begins").await?;
         }
+        let cost_before = engine.accounts.ask_of_memory(ReadLogInCost).await?;
         let admin = admin.clone();
         Ok(Self {
             engine,
@@ -101,6 +105,8 @@ impl Import {
             how,
             counts: Counts::default(),
             seen: Seen::default(),
+            cost_before,
+            cost_of_lines: LogInCost::default(),
             admins: 0,
             is_over: is_dry,
             _turn: turn,
@@ -119,7 +125,7 @@ impl Import {
     pub async fn take(&mut self, lines: Vec<Line>) -> Result<Vec<Report>, FlowError> {
         let now = self.engine.clock.now();
         let mut reports = Vec::new();
-        let mut batch = Numbered::default();
+        let mut batch = self.empty();
         for (number, judged) in self.judge(lines, now).await? {
             let mut judged = match judged {
                 Ok(judged) => judged,
@@ -140,8 +146,8 @@ impl Import {
             let name = judged.name();
             let Judged { account, has_given_id, .. } = judged;
             if let Some(item) = batch.push(number, name, ToImport { account, has_given_id })? {
-                let full = std::mem::take(&mut batch);
-                self.send(full, &mut reports).await?;
+                self.send(batch, &mut reports).await?;
+                batch = self.empty();
                 batch.push(number, name, item)?;
             }
         }
@@ -159,11 +165,28 @@ impl Import {
             let event = Event::UsersImported;
             self.admin.record_what(&self.engine, may_change, event, &"accounts", &what).await?;
         }
+        self.counts.log_in = self.grown().await?;
         Ok(self.counts)
     }
 
+    fn own_cost(&self) -> Cost {
+        self.engine.services.config.password.cost
+    }
+
+    fn empty(&self) -> Numbered {
+        Numbered { batch: Batch::new(self.own_cost(), self.cost_of_lines.clone()), lines: Vec::new() }
+    }
+
+    /// Returns what a log-in costs before and afterwards, if it costs more.
+    async fn grown(&self) -> Result<Option<Grown>, FlowError> {
+        let mut after = self.engine.accounts.ask_of_memory(ReadLogInCost).await?;
+        after.note_all(&self.cost_of_lines);
+        let [before_kib, after_kib] = [&self.cost_before, &after].map(|cost| cost.kib(self.own_cost()));
+        Ok((after_kib > before_kib).then_some(Grown { before_kib, after_kib }))
+    }
+
     fn summary(&self, how: &str) -> String {
-        let Counts { created, same, taken, refused } = self.counts;
+        let Counts { created, same, taken, refused, .. } = self.counts;
         let admins =
             if self.admins > 0 { format!(", administrators {}", self.admins) } else { String::new() };
         format!("{how}: created {created}{admins}, there before {same}, taken {taken}, refused {refused}")
@@ -230,6 +253,9 @@ impl Import {
                 Imported::Created => {
                     self.counts.created += 1;
                     names.push(line.name);
+                    if let Some(cost) = line.cost.filter(|_| self.how.is_dry) {
+                        self.cost_of_lines.note(cost);
+                    }
                     if let Some(account) = line.admin.filter(|_| !self.how.is_dry) {
                         self.tell(&account).await?;
                     }
@@ -237,6 +263,10 @@ impl Import {
                 Imported::Taken { what, by, is_same } => {
                     let outcome = Outcome::Duplicate { what, by: Some(by), is_same };
                     self.note(reports, line.number, outcome);
+                }
+                Imported::TooDear(too_dear) => {
+                    let refused = Refused::at("/password_hash", TooDear::CODE, too_dear.to_string());
+                    self.note(reports, line.number, Outcome::Refused(refused));
                 }
             }
         }
@@ -298,7 +328,6 @@ impl Drop for Import {
 }
 
 /// A batch, with the lines that it comes from.
-#[derive(Default)]
 struct Numbered {
     batch: Batch,
     lines: Vec<Sent>,
@@ -308,6 +337,8 @@ struct Numbered {
 struct Sent {
     number: u64,
     name: NameKey,
+    /// The cost of its hash.
+    cost: Option<StoredCost>,
     /// The account, if it is that of an administrator.
     admin: Option<AccountV4>,
 }
@@ -316,10 +347,11 @@ impl Numbered {
     /// Adds the account of a line, or returns it if there is no room for it.
     fn push(&mut self, number: u64, name: NameKey, item: ToImport) -> Result<Option<ToImport>, FlowError> {
         let admin = is_admin(&item.account).then(|| item.account.clone());
+        let cost = item.account.phc.as_deref().and_then(StoredCost::of);
         // Every part of it was bounded when it was judged.
         let pushed = self.batch.push(item).map_err(|_| Fault::Ending)?;
         if pushed.is_none() {
-            self.lines.push(Sent { number, name, admin });
+            self.lines.push(Sent { number, name, cost, admin });
         }
         Ok(pushed)
     }

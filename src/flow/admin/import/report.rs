@@ -112,13 +112,30 @@ pub struct Counts {
     pub taken: u64,
     /// Lines that are wrong.
     pub refused: u64,
+    /// What a log-in costs, if the hashes of the lines make it cost more.
+    pub log_in: Option<Grown>,
+}
+
+/// What a log-in costs before an import and after it, in KiB that argon2id fills in all passes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Grown {
+    /// Before.
+    pub before_kib: u64,
+    /// Afterwards; in a dry run, if it were none.
+    pub after_kib: u64,
 }
 
 impl Counts {
     /// Describes them for programs.
     pub fn json(&self) -> Value {
-        let Self { created, same, taken, refused } = self;
-        json!({"created": created, "duplicates": same + taken, "same": same, "refused": refused})
+        let Self { created, same, taken, refused, log_in } = self;
+        let mut counts =
+            json!({"created": created, "duplicates": same + taken, "same": same, "refused": refused});
+        if let (Some(Grown { before_kib, after_kib }), Some(counts)) = (log_in, counts.as_object_mut()) {
+            let grown = json!({"before": before_kib, "after": after_kib});
+            counts.insert(String::from("log_in_kib"), grown);
+        }
+        counts
     }
 
     /// Notes what became of a line.

@@ -29,7 +29,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
              account that is there is never changed, so a stream that was cut is sent again. One import is at work at a time. \
              Each line of the answer says what became of a line that gave no account: `{line, result: \"duplicate\", field, \
              account, same, why}` or `{line, result: \"refused\", field, code, why}`, of the first 1,000. The last one has the \
-             counts: `{created, duplicates, same, refused, not_shown}`.",
+             counts: `{created, duplicates, same, refused, not_shown}`, and `log_in_kib: {before, after}` if the hashes make \
+             every log-in take longer: its work, as KiB that argon2id fills.",
         )
         .about(Tag::Administration)
         .by(Credential::Admin(Scope::AdminWrite))
