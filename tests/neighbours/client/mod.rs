@@ -106,6 +106,26 @@ in_node! {
     a_store_that_cannot_be_read_ends_no_session: 60,
     a_page_with_a_cookie_keeps_its_csrf_token: 60,
     the_end_of_a_cookie_is_heard_of_with_the_next_request: 60,
+    nothing_is_done_for_somebody_else_until_the_program_has_asked: 60,
+    a_page_that_is_not_told_of_somebody_else_shows_nothing_of_theirs: 60,
+    a_cookie_that_is_late_ends_no_session: 60,
+    clients_with_stores_of_their_own_are_apart: 60,
+    a_log_in_beside_is_heard_of: 60,
+    a_part_of_a_path_leads_to_no_other_operation: 60,
+    a_redirect_gets_no_password: 60,
+}
+
+#[test]
+fn the_half_of_a_sign_up_is_sent_again_for_a_while() {
+    if !installed(&[NODE]) {
+        return;
+    }
+    let server = Server::with(&[("signup.verify_email", "required")]);
+    let options = json!({
+        "fact": "the_half_of_a_sign_up_is_sent_again_for_a_while", "url": server.url(),
+        "outbox": server.data().join("outbox"), "password": PASSWORD,
+    });
+    runs(&folder("node.mjs"), "node.mjs", &options);
 }
 
 #[test]
@@ -133,6 +153,20 @@ fn a_tab_that_is_killed_in_the_middle_of_a_refresh_loses_no_session() {
 fn a_log_out_in_one_tab_is_one_in_all() {
     for lacks in ["", "locks,channel"] {
         holds_in_tabs("a_log_out_is_everywhere", "60", lacks);
+    }
+}
+
+#[test]
+fn a_tab_writes_nothing_for_somebody_who_logs_in_in_another_one() {
+    for lacks in ["", "locks,channel"] {
+        holds_in_tabs("somebody_else_is_never_written_to", "60", lacks);
+    }
+}
+
+#[test]
+fn a_late_cookie_of_one_tab_ends_no_session_in_the_others() {
+    for lacks in ["", "locks,channel"] {
+        holds_in_tabs("a_late_cookie_ends_no_session", "60", lacks);
     }
 }
 

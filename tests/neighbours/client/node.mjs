@@ -1,9 +1,12 @@
 // What holds of the printed client in Node. The one argument is JSON: the name of the fact, and where the server is.
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { PortcullisNetworkError, PortcullisProblem, createClient } from "./portcullis.js";
+import { PortcullisNetworkError, PortcullisProblem, PortcullisStoreError, createClient } from "./portcullis.js";
 
-const { fact, url, figures, email, password } = JSON.parse(process.argv[2]);
+const { fact, url, figures, outbox, email, password } = JSON.parse(process.argv[2]);
 const REFRESHED = "refresh.rotated";
 
 /** Returns how often the server has recorded an event since its start. */
@@ -34,12 +37,13 @@ const noting = (change = (send) => send()) => {
   });
 };
 
-/** A `fetch` with the cookies and the origin of a browser. */
-const browser = (jar = new Map()) =>
+/** A `fetch` with the cookies and the origin of a browser, which gets the answer to a request after `late` alone. */
+const browser = (jar = new Map(), late = () => {}) =>
   noting((_send, request, init) => {
     const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join("; ");
     const headers = { ...init.headers, origin: url, ...(cookie && { cookie }) };
-    return fetch(url + request.path, { ...init, headers }).then((answer) => {
+    return fetch(url + request.path, { ...init, headers }).then(async (answer) => {
+      await late(request);
       for (const line of answer.headers.getSetCookie()) {
         const [pair, ...attributes] = line.split("; ");
         const [name, value] = pair.split("=");
@@ -295,7 +299,7 @@ const facts = {
     beside.onSessionEnd(({ reason }) => reasons.push(reason));
     await client.signUp({ email: "eve@near.test", password });
     later(3_600_000);
-    await assert.rejects(beside.updateMe({ name: "Ada" }), refused("unauthenticated"));
+    await assert.rejects(beside.updateMe({ name: "Ada" }), refused("session_replaced"));
     assert.deepEqual(reasons, ["replaced"]);
     assert.equal((await client.getMe()).name, null);
     client.close();
@@ -317,7 +321,12 @@ const facts = {
     assert.equal((await client.getMe()).email, email);
     assert.equal((await tokens({ store: memory(store.kept) }).getMe()).email, email);
     isFull = true;
-    await assert.rejects(tokens({ store: failing }).logIn({ email, password }), /full/);
+    const isFailed = (error) => error instanceof PortcullisStoreError && error.cause.message === "full" && /full/.test(error);
+    await assert.rejects(tokens({ store: failing }).logIn({ email, password }), isFailed);
+    // What is no record of a session is none.
+    const odd = memory(new Map(store.kept));
+    for (const key of odd.kept.keys()) if (key.endsWith(".session")) odd.kept.set(key, "{}");
+    assert.equal(await tokens({ store: odd }).currentSession(), null);
     assert.equal(await recorded("refresh.reused"), 0);
   },
 
@@ -330,7 +339,7 @@ const facts = {
     await client.logIn({ email, password });
     later(3_600_000);
     isLocked = true;
-    await assert.rejects(client.getMe(), /locked/);
+    await assert.rejects(client.getMe(), PortcullisStoreError);
     isLocked = false;
     assert.equal((await client.getMe()).email, email);
     assert.deepEqual(reasons, []);
@@ -361,7 +370,7 @@ const facts = {
     // Somebody else logs in: nothing is done in their name.
     const other = createClient({ baseUrl: url, mode: "cookie", fetch: sent });
     const { user } = await other.signUp({ email: "mallory@near.test", password });
-    await assert.rejects(client.updateMe({ name: "Ada" }), refused("csrf_rejected"));
+    await assert.rejects(client.updateMe({ name: "Ada" }), refused("session_replaced"));
     assert.equal((await other.getMe()).name, null);
     assert.deepEqual(reasons, ["replaced"]);
     assert.equal((await client.currentSession()).user.id, user.id);
@@ -392,14 +401,222 @@ const facts = {
     client.close();
   },
 
-  async a_sign_up_keeps_its_half() {
-    const client = tokens();
+  async nothing_is_done_for_somebody_else_until_the_program_has_asked() {
+    const Channel = globalThis.BroadcastChannel;
+    for (const mode of ["cookie", "token"]) {
+      for (const isHeard of [true, false]) {
+        // Without a channel a tab finds out by itself.
+        globalThis.BroadcastChannel = isHeard ? Channel : undefined;
+        const told = `${mode} ${isHeard}`;
+        const eve = `eve-${mode}-${isHeard}@near.test`;
+        const [jar, kept] = [new Map(), new Map()];
+        const sent = mode === "cookie" ? browser(jar) : noting();
+        const make = (fetch) => createClient({ baseUrl: url, mode, fetch, store: memory(kept) });
+        const beside = mode === "cookie" ? browser(jar) : noting();
+        const [client, other] = [make(sent), make(beside)];
+        const reasons = ends(client);
+        await client.logIn({ email, password });
+        await other.signUp({ email: eve, password });
+        await sleep(50);
+        later(isHeard ? 0 : 3_600_000);
+        const save = () => client.updateMe({ name: "Ada" });
+        await assert.rejects(save(), refused("session_replaced"), told);
+        assert.deepEqual(reasons, ["replaced"], told);
+
+        const before = sent.requests.length;
+        await assert.rejects(save(), refused("session_replaced"), told);
+        await assert.rejects(client.getMe(), refused("session_replaced"), told);
+        await assert.rejects(client.logOut(), refused("session_replaced"), told);
+        await assert.rejects(client.logOut({ scope: "global" }), refused("session_replaced"), told);
+        await assert.rejects(client[mode === "cookie" ? "csrfToken" : "accessToken"](), refused("session_replaced"), told);
+        assert.equal(sent.requests.length, before, told);
+        assert.equal((await other.getMe()).name, null, told);
+
+        // A save that has begun before the program has asked is still that of the user of before.
+        const [asked, saved] = await Promise.allSettled([client.currentSession(), save()]);
+        assert.equal(asked.value.user.email, eve, told);
+        assert.equal(saved.reason.code, "session_replaced", told);
+        assert.equal((await save()).email, eve, told);
+        await client.logIn({ email, password });
+        assert.equal((await save()).email, email, told);
+        later(0);
+        for (const one of [client, other]) one.close();
+      }
+    }
+  },
+
+  async a_page_that_is_not_told_of_somebody_else_shows_nothing_of_theirs() {
+    const jar = new Map();
+    const client = createClient({ baseUrl: url, mode: "cookie", fetch: browser(jar) });
+    const reasons = ends(client);
+    await client.logIn({ email, password });
+    const body = JSON.stringify({ email: "trudy@near.test", password, mode: "cookie" });
+    const headers = { "content-type": "application/json" };
+    await browser(jar)(`${url}/v1/signup`, { method: "POST", headers, body });
+    await assert.rejects(client.getMe(), refused("session_replaced"));
+    assert.deepEqual(reasons, ["replaced"]);
+    client.close();
+  },
+
+  async a_cookie_that_is_late_ends_no_session() {
+    const jar = new Map();
+    let arrive = sleep(0);
+    const isReplacing = ({ path }) => ["/v1/reauthenticate", "/v1/password/change"].includes(path);
+    const sent = browser(jar, (request) => isReplacing(request) && arrive);
+    const make = () => createClient({ baseUrl: url, mode: "cookie", fetch: sent });
+    const [client, beside] = [make(), make()];
+    const reasons = [ends(client), ends(beside)];
+    const address = "noether@near.test";
+    await client.signUp({ email: address, password });
+    assert.equal((await beside.currentSession()).user.email, address);
+
+    const next = "another rather long phrase";
+    const calls = [
+      () => client.reauthenticate({ password }),
+      () => client.changePassword({ current_password: password, new_password: next }),
+    ];
+    for (const replace of calls) {
+      arrive = sleep(700);
+      const replaced = replace();
+      await sleep(300);
+      const reads = [client.getMe(), beside.getMe(), beside.listSessions(), client.updateMe({ name: "Emmy" }), make().currentSession()];
+      assert.deepEqual((await Promise.allSettled(reads)).map(({ reason }) => reason), reads.map(() => undefined));
+      await replaced;
+      assert.deepEqual(reasons, [[], []]);
+    }
+
+    // A double click.
+    const change = () => client.changePassword({ current_password: next, new_password: password });
+    arrive = sleep(200);
+    const [first, second] = await Promise.allSettled([change(), change()]);
+    assert.equal(first.status, "fulfilled");
+    assert.equal(second.reason.code, "invalid_credentials");
+    const proofs = [client.reauthenticate({ password }), client.reauthenticate({ password })];
+    await Promise.all(proofs);
+    assert.equal((await beside.updateMe({ name: null })).email, address);
+    assert.deepEqual(reasons, [[], []]);
+
+    // One whose answer is lost ends the session.
+    arrive = sleep(100).then(() => Promise.reject(new TypeError("the connection was lost")));
+    await assert.rejects(client.reauthenticate({ password }), PortcullisNetworkError);
+    await assert.rejects(client.getMe(), refused("unauthenticated"));
+    assert.deepEqual(reasons[0], ["expired"]);
+    for (const one of [client, beside]) one.close();
+  },
+
+  async clients_with_stores_of_their_own_are_apart() {
+    const posted = [];
+    const Channel = globalThis.BroadcastChannel;
+    globalThis.BroadcastChannel = class extends Channel {
+      postMessage(message) {
+        posted.push(message);
+        super.postMessage(message);
+      }
+    };
+    let isHung = false;
+    const hanging = noting((send, request) => (isHung && request.path === "/v1/refresh" ? sleep(3000).then(send) : send()));
+    const [one, other] = [tokens({ fetch: hanging }), tokens()];
+    const reasons = [ends(one), ends(other)];
+    const { session_id } = await one.logIn({ email, password });
+    await other.signUp({ email: "lovelace@near.test", password });
+    await sleep(50);
+    assert.equal((await one.getMe()).email, email);
+    assert.equal((await other.getMe()).email, "lovelace@near.test");
+    // Of the same user too.
+    await other.logIn({ email, password });
+    await sleep(50);
+    assert.equal((await one.currentSession()).session.id, session_id);
+    isHung = true;
+    const renewed = one.refresh();
+    await sleep(20);
+    const begun = performance.now();
+    await other.logOut();
+    assert.ok(performance.now() - begun < 2000, "waits for the refresh of another store");
+    await renewed;
+    assert.equal((await one.getMe()).email, email);
+    assert.deepEqual(reasons, [[], ["logged_out"]]);
+    assert.equal(JSON.stringify(posted).includes("eyJ"), false, "an access token for nobody");
+
+    // Those with one store are one.
+    const kept = new Map();
+    const pair = [tokens({ store: memory(kept) }), tokens({ store: memory(kept) })];
+    await sleep(50);
+    await pair[0].logIn({ email, password });
+    const before = await recorded(REFRESHED);
+    assert.equal((await pair[1].getMe()).email, email);
+    assert.equal(await recorded(REFRESHED), before);
+    assert.ok(JSON.stringify(posted).includes("eyJ"));
+    for (const client of [one, other, ...pair]) client.close();
+  },
+
+  async a_log_in_beside_is_heard_of() {
+    for (const mode of ["cookie", "token"]) {
+      const [jar, kept] = [browser(), new Map()];
+      const make = () => createClient({ baseUrl: url, mode, store: memory(kept), fetch: mode === "cookie" ? jar : fetch });
+      const [client, beside] = [make(), make()];
+      let starts = 0;
+      client.onSessionStart(() => (starts += 1));
+      assert.equal(await client.currentSession(), null);
+      await beside.logIn({ email, password });
+      await sleep(50);
+      assert.equal(starts, 1, mode);
+      assert.equal((await client.currentSession()).user.email, email);
+      await beside.logIn({ email, password });
+      await sleep(50);
+      assert.equal(starts, 1, mode);
+      for (const one of [client, beside]) one.close();
+    }
+  },
+
+  async a_part_of_a_path_leads_to_no_other_operation() {
+    const sent = noting();
+    const client = tokens({ fetch: sent });
+    for (const part of ["", ".", "..", undefined, null]) {
+      await assert.rejects(client.deleteUser(part), TypeError, String(part));
+      await assert.rejects(client.endSession(part), TypeError, String(part));
+    }
+    assert.equal(sent.requests.length, 0);
+    await assert.rejects(client.explainProblem("../v1/me"), refused("not_found"));
+    assert.equal(sent.requests[0].path, "/problems/..%2Fv1%2Fme");
+  },
+
+  async a_redirect_gets_no_password() {
+    const asked = [];
+    const thief = createServer((request, response) => response.end(asked.push(request.url)));
+    await new Promise((resolve) => thief.listen(0, "127.0.0.1", resolve));
+    const proxy = createServer((_, response) => {
+      response.writeHead(307, { location: `http://127.0.0.1:${thief.address().port}/` });
+      response.end();
+    });
+    await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const client = tokens({ baseUrl: `http://127.0.0.1:${proxy.address().port}` });
+    await assert.rejects(client.logIn({ email, password }), PortcullisNetworkError);
+    assert.deepEqual(asked, []);
+    for (const server of [thief, proxy]) server.close(), server.closeAllConnections();
+  },
+
+  async the_half_of_a_sign_up_is_sent_again_for_a_while() {
+    const sent = noting();
+    const store = memory();
+    const client = tokens({ fetch: sent, store });
     const address = "hopper@near.test";
-    const begun = await client.signUp({ email: address, password });
-    assert.equal(begun.status, "verification_sent");
-    process.stdout.write("sent\n");
-    const token = await new Promise((resolve) => process.stdin.once("data", (data) => resolve(String(data).trim())));
-    assert.equal(await client.verifyEmail({ token }), undefined);
+    assert.equal((await client.signUp({ email: address, password })).status, "verification_sent");
+    const mail = () => readdirSync(outbox).map((file) => readFileSync(join(outbox, file), "utf8")).join("").replaceAll("=\r\n", "");
+    const token = () => mail().replaceAll("=3D", "=").match(/\/verify#token=([\w-]+)/)?.[1];
+    while (!token()) await sleep(50);
+    const half = () => JSON.parse(sent.requests.at(-1).body).signup_token;
+    assert.equal(await client.verifyEmail({ token: token() }), undefined);
+    const first = half();
+    assert.ok(first.length > 20);
+    // The page is loaded again.
+    assert.equal(await tokens({ fetch: sent, store }).verifyEmail({ token: token() }), undefined);
+    assert.equal(half(), first);
+    await client.resendVerification({ email: address });
+    assert.equal(half(), undefined);
+    later(660_000);
+    await assert.rejects(client.verifyEmail({ token: token() }), PortcullisProblem);
+    assert.equal(half(), undefined);
+    later(0);
     assert.equal((await client.logIn({ email: address, password })).user.email_verified, true);
   },
 };

@@ -100,6 +100,17 @@ const facts = {
     assert.equal(step.next, "set_password");
     assert.equal(await call("setPassword", step.token, password), undefined);
     assert.equal((await call("logIn", "hopper@near.test", password)).name, null);
+
+    // Somebody else logs in in another tab: no press of the button writes to their account.
+    const beside = await page.context().newPage();
+    await beside.goto(origin);
+    await beside.evaluate(async ([address, phrase]) => (await import("/auth.js")).logIn(address, phrase), [
+      address,
+      "a third and quite long phrase",
+    ]);
+    for (let presses = 0; presses < 2; presses += 1) assert.equal(await call("rename", "Hopper"), "csrf_rejected");
+    assert.equal((await call("session")).name, "Grace B.");
+    assert.equal((await call("rename", "Grace")).email, address);
     site.close();
     site.closeAllConnections();
   },
@@ -127,6 +138,28 @@ const facts = {
     await other.getByRole("button", { name: "Log out" }).click();
     await other.getByRole("button", { name: "Log in" }).waitFor();
     await page.getByRole("button", { name: "Log in" }).waitFor();
+
+    // A log-in in one tab is one in the other.
+    await fill(password);
+    await other.getByRole("heading", { name: `Hello ${email}` }).waitFor();
+    // Without a network nobody is told that they are signed out.
+    await context.route("**/v1/**", (route) => route.abort());
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByText("There is no network.").waitFor();
+    await page.getByRole("heading", { name: `Hello ${email}` }).waitFor();
+    await page.reload();
+    await page.getByText("There is no network.").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Log in" }).count(), 0);
+    await context.unroute("**/v1/**");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByRole("heading", { name: `Hello ${email}` }).waitFor();
+    // Somebody else logs in in another tab: it is they whom all tabs show.
+    const eve = "eve@near.test";
+    await other.evaluate(async ([email, password]) => {
+      const { client } = await import("/src/auth.tsx");
+      await client.signUp({ email, password });
+    }, [eve, password]);
+    await page.getByRole("heading", { name: `Hello ${eve}` }).waitFor();
     assert.deepEqual(faults, []);
   },
 };

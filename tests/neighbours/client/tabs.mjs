@@ -2,7 +2,7 @@
 // and the pages are, and which parts of the platform the browser lacks.
 import assert from "node:assert/strict";
 import { createReadStream } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, request as pass } from "node:http";
 import { chromium } from "playwright-core";
 
 const { fact, url, figures, pages, lacks, email, password } = JSON.parse(process.argv[2]);
@@ -16,16 +16,30 @@ const PAGE = `<!doctype html><title>tab</title><script type="module">
     remove: (key) => localStorage.removeItem(key),
   };
   const mode = new URLSearchParams(location.search).get("mode");
-  window.client = createClient({ baseUrl: "${url}", mode, store });
+  // Through the server of the page, which can be late.
+  const baseUrl = "${fact}" === "a_late_cookie_ends_no_session" ? "" : "${url}";
+  window.client = createClient({ baseUrl, mode, store });
   window.reasons = [];
   client.onSessionEnd(({ reason }) => reasons.push(reason));
 </script>`;
 
+/** By how much the answer to a reauthentication is late. */
+const LATE_MS = 1500;
+
 const site = createServer((request, response) => {
+  if (request.url.startsWith("/v1/")) {
+    const { method, headers } = request;
+    const passed = pass(url + request.url, { method, headers }, (answer) => {
+      const give = () => (response.writeHead(answer.statusCode, answer.headers), answer.pipe(response));
+      setTimeout(give, request.url === "/v1/reauthenticate" ? LATE_MS : 0);
+    });
+    return request.pipe(passed);
+  }
   const isModule = request.url === "/portcullis.js";
   response.setHeader("content-type", isModule ? "text/javascript" : "text/html");
   if (isModule) createReadStream(new URL("portcullis.js", import.meta.url)).pipe(response);
   else response.end(PAGE);
+  return undefined;
 });
 await new Promise((resolve) => site.listen(new URL(pages).port, "127.0.0.1", resolve));
 
@@ -148,6 +162,50 @@ const facts = {
       await Promise.all(tabs.map((tab) => tab.close()));
     }
     assert.equal(await recorded("refresh.reused"), 0);
+  },
+
+  async somebody_else_is_never_written_to(context) {
+    for (const mode of ["token", "cookie"]) {
+      const [first, second, ...others] = await openAll(context, mode);
+      await Promise.all(others.map((tab) => tab.close()));
+      isEmail(await all([first, second], me));
+      const eve = `eve-${mode}@near.test`;
+      const save = () => client.updateMe({ name: "Ada" }).then((me) => me.email, (error) => error.code);
+      await second.evaluate((body) => client.signUp(body), { email: eve, password });
+      await first.waitForFunction(() => reasons.length > 0);
+      for (let presses = 0; presses < 2; presses += 1) assert.equal(await first.evaluate(save), "session_replaced", mode);
+      assert.deepEqual(await reasons(first), ["replaced"]);
+      assert.equal(await second.evaluate(() => client.getMe().then((me) => me.name)), null, mode);
+      assert.equal(await first.evaluate(() => client.currentSession().then((session) => session.user.email)), eve);
+      assert.equal(await first.evaluate(save), eve);
+
+      // Saves that go on meanwhile are of the user of before, or refused.
+      const codes = first.evaluate(async () => {
+        const found = [];
+        for (let saves = 0; saves < 40; saves += 1) {
+          found.push(await client.updateMe({ name: "Eve" }).then((me) => me.email, (error) => error.code));
+        }
+        return found;
+      });
+      await second.evaluate((body) => client.logIn(body), { email, password });
+      assert.deepEqual((await codes).filter((code) => code !== eve && code !== "session_replaced"), [], mode);
+      assert.notEqual(await second.evaluate(() => client.getMe().then((me) => me.name)), "Eve", mode);
+      await second.evaluate(() => client.logOut());
+      await Promise.all([first, second].map((tab) => tab.close()));
+    }
+  },
+
+  async a_late_cookie_ends_no_session(context) {
+    const tabs = await openAll(context, "cookie");
+    isEmail(await all(tabs, me));
+    const proved = tabs[0].evaluate((password) => client.reauthenticate({ password }), password);
+    await new Promise((resolve) => setTimeout(resolve, LATE_MS / 2));
+    // The server has replaced the cookie by now.
+    isEmail(await all(tabs, me));
+    await proved;
+    isEmail(await all(tabs, () => client.updateMe({ name: "Ada" }).then((me) => me.email)));
+    assert.deepEqual(await Promise.all(tabs.map(reasons)), tabs.map(() => []));
+    assert.deepEqual(await tabs[0].evaluate(() => Object.keys(localStorage)), []);
   },
 
   async a_reload_needs_no_password(context) {

@@ -1,6 +1,6 @@
 // Uses of the printed types, which must compile, and misuses, which must not.
-import { PortcullisNetworkError, PortcullisProblem, createClient } from "./portcullis.js";
-import type { Client, CookieSession, CurrentSession, NextStep, ProblemCode, Refusals, SessionEndReason, TokenPair } from "./portcullis.js";
+import { PortcullisNetworkError, PortcullisProblem, PortcullisStoreError, createClient } from "./portcullis.js";
+import type { Client, CookieSession, CurrentSession, Mode, NextStep, ProblemCode, Refusals, SessionEndReason, TokenPair } from "./portcullis.js";
 
 const page = createClient({ mode: "cookie" });
 const app: Client<"token"> = createClient({
@@ -27,15 +27,20 @@ export async function uses(): Promise<void> {
   const figures: string = await app.getMetrics();
   const reason = (why: SessionEndReason): ProblemCode => (why === "reused" ? "refresh_token_reused" : "session_expired");
   page.onSessionEnd(({ reason: why }) => reason(why))();
+  page.onSessionStart(() => undefined)();
+  const csrf: string | undefined = await page.csrfToken();
+  await app.refresh();
+  const either = async <M extends Mode>(client: Client<M>): Promise<string> => (await client.getMe()).email;
+  await Promise.all([either(page), either(app)]);
   try {
     await app.changePassword({ current_password: "…", new_password: "…" });
   } catch (error) {
-    if (error instanceof PortcullisNetworkError) return;
+    if (error instanceof PortcullisNetworkError || error instanceof PortcullisStoreError) return void error.cause;
     if (!(error instanceof PortcullisProblem)) throw error;
     const code = error.code;
     const own: Refusals["changePassword"] | undefined = code === "weak_password" ? code : undefined;
     const after: number | undefined = error.retryAfter;
-    void [error.fields?.map(({ pointer, message }) => pointer + message), own, after, plan, next, name, token, figures];
+    void [error.fields?.map(({ pointer, message }) => pointer + message), own, after, plan, next, name, token, figures, csrf];
   }
 }
 
@@ -54,6 +59,16 @@ export async function misuses(): Promise<void> {
   await app.endSession();
   // @ts-expect-error: there is no such code.
   const code: ProblemCode = "wrong_password";
+  // @ts-expect-error: a page has no access token.
+  await page.accessToken();
+  // @ts-expect-error: a page has nothing to refresh.
+  await page.refresh();
+  // @ts-expect-error: an app has no CSRF token.
+  await app.csrfToken();
+  // @ts-expect-error: cookies have no audience.
+  await page.logIn({ email: "a@b.org", password: "…", audience: "admin" });
+  // @ts-expect-error: an app is remembered by its store.
+  await app.logIn({ email: "a@b.org", password: "…", remember: true });
   // @ts-expect-error: the refresh token is the client's own business.
   await app.refresh({ refresh_token: code });
 }

@@ -8,8 +8,9 @@ export interface ClientOptions<M extends Mode> {
   /** `cookie` for pages of the same site as the server; `token` for apps, programs, and pages elsewhere. */
   mode: M;
   /**
-   * Where token mode keeps the refresh token, the device token, and the half of a sign-up. By default in memory, for this client
-   * alone. Tabs with the same store share the session.
+   * Where token mode keeps the refresh token, the device token, and the half of a sign-up, and an id of the store. By default in
+   * memory, for this client alone. Clients whose stores have the same id, such as tabs with one `localStorage`, share the
+   * session; others are apart.
    */
   store?: Store;
   /** In place of the `fetch` of the platform. */
@@ -48,33 +49,52 @@ export interface SessionEnd {
   reason: SessionEndReason;
 }
 
+/** A body without its mode, which the client adds, and without what the other mode alone takes. */
+export type BodyOf<B, M extends Mode> = Omit<B, M extends "cookie" ? "mode" | "audience" : "mode" | "remember">;
+
 /** A client of a server. */
-export interface Client<M extends Mode> extends Operations<M> {
+export type Client<M extends Mode> = CommonClient<M> & (M extends "cookie" ? CookieClient : TokenClient);
+
+/** What a client has in both modes. */
+export interface CommonClient<M extends Mode> extends Operations<M> {
   readonly mode: M;
-  /** The session and its user, or null if nobody is signed in. For the start of a page or an app. */
+  /**
+   * The session and its user, or null if nobody is signed in. For the start of a page or an app, and after a session was
+   * `replaced`: until then every call for the user of before rejects with `session_replaced`.
+   */
   currentSession(options?: CallOptions): Promise<CurrentSession | null>;
   /**
    * Ends this session here, on the server, and in every tab; with the scope `others` or `global` those elsewhere. In token mode
    * the tokens are removed from the store even if the server cannot be reached, which the rejection says.
    */
   logOut(body?: LogOut, options?: CallOptions): Promise<void>;
-  /** Renews the access token before its time, so that it says what has changed, such as a role. Token mode alone. */
-  refresh(options?: CallOptions): Promise<void>;
-  /**
-   * An access token for requests to other programs, or nothing if nobody is signed in. With `stale`, which a program has refused,
-   * it is a newer one. Token mode alone.
-   */
-  accessToken(stale?: string, options?: CallOptions): Promise<string | undefined>;
-  /** The CSRF token, for requests of one's own with the cookie, or nothing if nobody is signed in. Cookie mode alone. */
-  csrfToken(options?: CallOptions): Promise<string | undefined>;
   /** Calls `listener` when the session ends, here or in another tab. Returns a function that takes the listener away. */
   onSessionEnd(listener: (end: SessionEnd) => void): () => void;
+  /** Calls `listener` when another tab has logged in while nobody was signed in here. Returns a function that takes it away. */
+  onSessionStart(listener: () => void): () => void;
   /** Takes every listener away, and hears the other tabs no more. */
   close(): void;
 }
 
+/** What a client has in token mode alone. */
+export interface TokenClient {
+  /** Renews the access token before its time, so that it says what has changed, such as a role. */
+  refresh(options?: CallOptions): Promise<void>;
+  /**
+   * An access token for requests to other programs, or nothing if nobody is signed in. With `stale`, which a program has refused,
+   * it is a newer one.
+   */
+  accessToken(stale?: string, options?: CallOptions): Promise<string | undefined>;
+}
+
+/** What a client has in cookie mode alone. */
+export interface CookieClient {
+  /** The CSRF token, for requests of one's own with the cookie, or nothing if nobody is signed in. */
+  csrfToken(options?: CallOptions): Promise<string | undefined>;
+}
+
 /**
- * Makes a client. All calls share one refresh, and so do all tabs with the same store: by Web Locks, else by a lease in
+ * Makes a client. All calls share one refresh, and so do all clients with the same store: by Web Locks, else by a lease in
  * `localStorage`, else within the process. No request is repeated but once after a new access token or CSRF token, and a refresh
  * whose answer is lost.
  */
@@ -104,5 +124,10 @@ export class PortcullisProblem extends Error {
 
 /** No answer came. Whether the server has acted is not known. */
 export class PortcullisNetworkError extends Error {
+  readonly cause: unknown;
+}
+
+/** The store of the client has failed. What the server had to do may be done: after a log-in the session is there. */
+export class PortcullisStoreError extends Error {
   readonly cause: unknown;
 }

@@ -29,6 +29,15 @@ export class PortcullisNetworkError extends Error {
   }
 }
 
+/** The store of the client has thrown: it is full, locked or blocked. What the server had to do may be done. */
+export class PortcullisStoreError extends Error {
+  constructor(cause) {
+    super(`the store has failed: ${cause?.message ?? cause}`);
+    this.name = "PortcullisStoreError";
+    this.cause = cause;
+  }
+}
+
 /** An access token is renewed this long before it expires, or in the last fifth of its life if that is shorter. */
 const MARGIN_MS = 10_000;
 /** How long to wait for each answer to a refresh. */
@@ -38,12 +47,51 @@ const REFRESH_REPEAT_MS = 8_000;
 /** How long to wait for the access token of another tab: one that has just refreshed; one that may be there. */
 const TAB_ANSWER_MS = 3_000;
 const TAB_LOOKUP_MS = 200;
+/** How long the half of a sign-up that has been used is sent again: as long as the server gives the same answer. */
+const HALF_MS = 600_000;
+/** The calls that replace or remove the cookie of the session: until one is answered, the browser has a dead one. */
+const REPLACING = new Set([
+  "logIn",
+  "signUp",
+  "reauthenticate",
+  "changePassword",
+  "confirmEmailChange",
+  "logOut",
+  "deleteMe",
+  "deleteMeByPost",
+]);
 /** The problems of a refresh after which the session is over, and what `onSessionEnd` is told. */
 const ENDS = {
   invalid_refresh_token: "expired",
   refresh_token_reused: "reused",
   session_expired: "expired",
 };
+
+/** Returns the refusal of a call of a user in whose place somebody else is signed in. It is not sent. */
+function isSomebodyElse() {
+  const detail = "Somebody else has logged in in this browser. Reload the page to go on.";
+  const problem = { code: "session_replaced", title: "Session replaced", detail };
+  return new PortcullisProblem(401, problem, { get: () => null });
+}
+
+/** Returns a part of a path. Some would lead to another operation: an empty one, and those that URLs resolve. */
+function pathPart(operation, name, value) {
+  const text = String(value ?? "");
+  if (["", ".", ".."].includes(text)) throw new TypeError(`${operation.id}: \`${name}\` is ${JSON.stringify(text)}`);
+  return encodeURIComponent(text);
+}
+
+/** Returns `store` with its failures as errors of their own. */
+function guarded(store) {
+  const guard = (method) => async (...args) => {
+    try {
+      return await store[method](...args);
+    } catch (error) {
+      throw new PortcullisStoreError(error);
+    }
+  };
+  return { get: guard("get"), set: guard("set"), remove: guard("remove") };
+}
 
 /** Rejects as soon as `signal` is aborted. Other callers of the same work still get its result. */
 function unlessAborted(work, signal) {
@@ -81,14 +129,15 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   if (mode !== "cookie" && mode !== "token") throw new TypeError('createClient: `mode` is "cookie" or "token"');
   const base = baseUrl.replace(/\/+$/, "");
   const isToken = mode === "token";
-  const store = ownStore ?? memoryStore();
+  const store = guarded(ownStore ?? memoryStore());
   // Cookies are those of the browser, and a store may be that of several tabs.
   const isShared = !isToken || ownStore !== undefined;
   // Secure stores of phones take these characters alone.
   const name = ["portcullis", mode, base.replace(/[^A-Za-z0-9]+/g, "_")].filter(Boolean).join(".");
-  const turn = isShared ? name : Symbol(name);
-  const keys = { session: `${name}.session`, device: `${name}.device`, signUp: `${name}.signup` };
+  const keys = { session: `${name}.session`, device: `${name}.device`, signUp: `${name}.signup`, id: `${name}.id` };
+  /** The listeners to the end of the session, and to a log-in in another tab. */
   const listeners = new Set();
+  const starts = new Set();
   const waiting = new Set();
 
   /**
@@ -96,12 +145,57 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
    * access token, when it is to be renewed, and the number of the refresh that it came from.
    */
   let now = {};
+  /** The user for whom the program calls: whom it has heard of last. An end of the session changes nothing about that. */
+  let owner;
+  /** Whether somebody else is signed in by now, and the program has not asked who it is. */
+  let isReplaced = false;
+  /** How many log-ins of other tabs were heard of. */
+  let openings = 0;
   /** A record that the store could not keep. */
   let unkept;
   let renewal;
   let lookup;
 
-  const channel = isShared ? openChannel(name, hear) : undefined;
+  /** What the work of one client at a time is named after. */
+  let turn = isShared ? name : Symbol(name);
+  const replacements = Symbol(name);
+  let channel = isToken ? undefined : openChannel(turn, hear);
+  /** The id of the store, as last read, and whether another client has that store. */
+  let storeId;
+  let hasPeers = false;
+  let isClosed = false;
+
+  /**
+   * Reads which store this is: clients share a session, a lock and a channel if their stores have the same id, and nobody else
+   * knows the name of that channel. A store without an id gets one.
+   */
+  async function identify() {
+    if (!isToken || ownStore === undefined) return turn;
+    let id;
+    try {
+      id = (await store.get(keys.id)) || (await exclusively(keys.id, true, nameStore));
+    } catch {
+      // Until the store can be read, this client is alone.
+      id = storeId ?? randomName();
+    }
+    if (id !== storeId) {
+      storeId = id;
+      turn = `${name}.${id}`;
+      channel?.close();
+      channel = isClosed ? undefined : openChannel(turn, hear);
+      tell({ kind: "hello" });
+    }
+    return turn;
+  }
+
+  async function nameStore() {
+    const id = (await store.get(keys.id)) || storeId || randomName();
+    await store.set(keys.id, id);
+    return id;
+  }
+
+  /** Runs `work` while no client with the same store does. */
+  const alone = async (work) => exclusively(await identify(), isShared, work);
 
   function tell(message) {
     try {
@@ -113,25 +207,45 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
 
   /** Hears another tab. */
   function hear(message) {
+    hasPeers = true;
     const isSameUser = message.user !== undefined && message.user === now.user;
     if (message.kind === "end" && (isToken ? message.session === now.session || (message.all && isSameUser) : isSameUser)) {
       forget(message.reason);
-    } else if (message.kind === "opened" && now.user !== undefined && !isSameUser) {
-      forget("replaced");
+    } else if (message.kind === "opened") {
+      openings += 1;
+      const isNews = now.user === undefined;
+      if (owner !== undefined && message.user !== owner) forget("replaced");
+      if (isNews) notify(starts, {});
     } else if (message.kind === "access") {
       for (const heard of waiting) heard(message);
       // A token with a fresh proof is kept as long as it lasts.
       if (isSameUser && (!isUsable(now.access) || message.session !== now.session)) adopt(message);
     } else if (message.kind === "ask" && message.session === now.session && isUsable(now.access)) {
       tellAccess();
+    } else if (message.kind === "hello") {
+      tell({ kind: "here" });
     }
+  }
+
+  /** Calls listeners, but not at once: one that throws must not stop what goes on here. */
+  function notify(those, event) {
+    for (const listener of those) Promise.resolve(event).then(listener);
   }
 
   const adopt = ({ session, user, number, access }) => {
     now = { session, user, number, access };
+    if (!isReplaced) owner ??= user;
   };
 
+  /** Remembers for whom the program calls from here on. */
+  const bind = (user) => {
+    owner = user;
+    isReplaced = false;
+  };
+
+  /** Lets those with the same store have the access token, if there are any. */
   const tellAccess = () => {
+    if (!hasPeers) return;
     const { session, user, number, access } = now;
     tell({ kind: "access", session, user, number, access });
   };
@@ -147,22 +261,21 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   function forget(reason) {
     const had = now.user !== undefined || now.session !== undefined;
     now = {};
-    // Not at once: a listener that throws must not stop what goes on here.
-    if (had) for (const listener of listeners) Promise.resolve({ reason }).then(listener);
+    if (reason === "replaced") isReplaced = true;
+    if (had) notify(listeners, { reason });
   }
 
   /** Ends the session here and in every tab. */
   async function end(reason, all = false) {
     const { session, user } = now;
-    if (isToken) {
-      const kept = await load();
+    try {
+      const kept = isToken ? await load() : undefined;
       unkept = undefined;
       if (kept && (session === undefined || kept.session === session)) await store.remove(keys.session);
       tell({ kind: "end", reason, all, session: session ?? kept?.session, user: user ?? kept?.user });
-    } else {
-      tell({ kind: "end", reason, all, session, user });
+    } finally {
+      forget(reason);
     }
-    forget(reason);
   }
 
   /** Sends one request. */
@@ -198,7 +311,9 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
     // A store that cannot be read, such as that of a locked phone, ends no session.
     const text = await store.get(keys.session);
     try {
-      return JSON.parse(text ?? "null") ?? undefined;
+      const kept = JSON.parse(text ?? "null");
+      const isWhole = [kept.session, kept.user, kept.refresh].every((part) => typeof part === "string");
+      return isWhole ? kept : undefined;
     } catch {
       return undefined;
     }
@@ -211,14 +326,15 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   }
 
   /** Keeps a new pair of tokens, and lets the other tabs have the access token. */
-  async function keep(pair, asked, number) {
+  async function keep(pair, asked, number, isLogIn = false) {
     const kept = { session: pair.session_id, user: pair.user.id, number, refresh: pair.refresh_token };
+    if (isLogIn) bind(kept.user);
     adopt({ ...kept, access: accessOf(pair, asked) });
     try {
       await write(kept);
     } catch (error) {
-      // After a log-in nothing is lost. After a refresh the one before is spent: the new one is kept here meanwhile.
-      if (number === 0) {
+      // After a log-in nothing is lost. Else the one before is spent: the new one is kept here meanwhile.
+      if (isLogIn) {
         unkept = undefined;
         now = {};
         throw error;
@@ -277,7 +393,8 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
         forget("logged_out");
         return undefined;
       }
-      if (now.user !== undefined && kept.user !== now.user) {
+      // After that the program alone may ask, and it asks for anybody.
+      if (!isReplaced && owner !== undefined && kept.user !== owner) {
         // Somebody else has logged in in another tab: nothing of this user may be done in their name.
         forget("replaced");
         return undefined;
@@ -313,7 +430,7 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   function renew(stale, isHeld) {
     if (isUsable(now.access) && now.access.token !== stale) return Promise.resolve(now.access);
     if (isHeld) return renewAlone(stale);
-    renewal ??= exclusively(turn, isShared, () => renewAlone(stale)).finally(() => {
+    renewal ??= alone(() => renewAlone(stale)).finally(() => {
       renewal = undefined;
     });
     return renewal;
@@ -321,23 +438,51 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
 
   // Cookie mode.
 
-  /** Asks who is signed in, and for the CSRF token. */
-  function lookUp() {
+  /** Asks who is signed in, and for the CSRF token. All that ask at once share one request, unless it must be a new one. */
+  function askSession(isNew) {
+    if (lookup && !isNew) return lookup;
     const path = `${OPERATIONS.getSession.path}?optional`;
-    lookup ??= send(OPERATIONS.getSession, path)
-      .then(({ body }) => {
-        learnSession(body);
-        return body.session ? body : null;
-      })
+    const asked = send(OPERATIONS.getSession, path)
+      .then(({ body }) => body)
       .finally(() => {
-        lookup = undefined;
+        if (lookup === asked) lookup = undefined;
       });
-    return lookup;
+    lookup = asked;
+    return asked;
   }
 
-  function learnSession(body) {
+  /**
+   * Finds out who is signed in. `isAsked` says that the program asks, and so gets to know whoever it is.
+   *
+   * An answer that does not fit what is known is no verdict yet: it may be one to the cookie of before, while that is replaced.
+   */
+  async function findSession(isAsked = false) {
+    let body;
+    for (const isLast of [false, true]) {
+      const before = openings;
+      body = await askSession(isLast);
+      const user = body.user?.id;
+      const isNews = now.user === undefined ? user === undefined && (await isReplacing(name)) : user !== now.user;
+      if (before === openings && !isNews) break;
+      if (!isLast && !(await untilReplaced(name)) && user === undefined) await sleep(LATE_MS);
+    }
+    learnSession(body, isAsked);
+    return body.session ? body : null;
+  }
+
+  function learnSession(body, isAsked) {
     const user = body.user?.id;
+    const isOther = user !== undefined && user !== owner;
     if (now.user !== undefined && user !== now.user) forget(user === undefined ? "expired" : "replaced");
+    if (isAsked) {
+      bind(user);
+    } else if (owner !== undefined && isOther) {
+      isReplaced = true;
+      // A log-in needs the CSRF token of the cookie, whose ever that is.
+      now = isToken ? {} : { csrf: body.csrf_token };
+      return;
+    }
+    owner ??= user;
     if (user !== undefined && !isToken) now = { session: body.session?.id ?? body.session_id, user, csrf: body.csrf_token };
   }
 
@@ -352,21 +497,33 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   };
 
   /** Adds the half of the sign-up that this client keeps. In cookie mode the browser keeps it. */
-  async function withHalf(body) {
-    const half = isToken && body?.signup_token === undefined ? await store.get(keys.signUp) : null;
-    return half === null || half === undefined ? body : { ...body, signup_token: half };
+  async function withHalf(body, operation) {
+    if (!isToken || body?.signup_token !== undefined) return body;
+    const [half, until] = ((await store.get(keys.signUp)) ?? "").split("~");
+    const left = Number(until) - Date.now();
+    // One that has been used is for the same link alone.
+    const isGood = until === undefined ? half !== "" : operation.id === "verifyEmail" && left > 0 && left <= HALF_MS;
+    return isGood ? { ...body, signup_token: half } : body;
+  }
+
+  /** Marks the half of a sign-up as used. It is kept for a while: a page is loaded again, an app hears of its link twice. */
+  async function spendHalf(half) {
+    try {
+      if ((await store.get(keys.signUp)) === half) await store.set(keys.signUp, `${half}~${Date.now() + HALF_MS}`);
+    } catch {
+      // The address is verified all the same.
+    }
   }
 
   /** Learns from an answer what later requests need. */
-  async function learn(operation, { status, headers, body }, asked, args, isHeld) {
+  async function learn(operation, { status, headers, body }, { asked, args, sentBody, isHeld, takesSession }) {
     if (isToken) {
       const device = headers.get("x-device-token");
       if (device) await store.set(keys.device, device);
       if (body?.signup_token) await store.set(keys.signUp, body.signup_token);
-      if (operation.id === "verifyEmail" && status === 204) await store.remove(keys.signUp);
+      if (operation.id === "verifyEmail" && status === 204) await spendHalf(sentBody?.signup_token);
       if (body?.access_token && body.refresh_token) {
-        const kept = () => keep(body, asked, 0);
-        await (isHeld ? kept() : exclusively(turn, isShared, kept));
+        await (isHeld ? keep(body, asked, 0) : alone(() => keep(body, asked, 0, true)));
         tell({ kind: "opened", user: now.user });
       } else if (body?.access_token) {
         now.access = accessOf(body, asked);
@@ -374,16 +531,30 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
     } else {
       const csrf = headers.get("x-csrf-token");
       if (csrf) now.csrf = csrf;
-      if (body?.csrf_token && body.user) {
+      if (body?.csrf_token && body.user && body.session_id) {
         // After a log-in the session of before was replaced on purpose.
-        if (body.session_id) now = {};
-        learnSession(body);
-        if (body.session_id) tell({ kind: "opened", user: now.user });
-      } else if (body?.csrf_token) {
+        now = {};
+        learnSession(body, true);
+        tell({ kind: "opened", user: now.user });
+      } else if (body?.csrf_token && !body.user) {
         now.csrf = body.csrf_token;
       }
     }
-    if (operation.id === "getMe") now.user ??= body.id;
+    if (!takesSession) return;
+    if (operation.id === "getSession") {
+      if (isToken) bind(body.user?.id);
+      else learnSession(body, true);
+    }
+    if (operation.id === "getMe") {
+      if (owner !== undefined && body.id !== owner) {
+        forget("replaced");
+        throw isSomebodyElse();
+      }
+      now.user ??= body.id;
+      owner ??= body.id;
+    }
+    const scope = operation.id === "logOut" ? (args[0]?.scope ?? "local") : "others";
+    if (scope !== "others") await end("logged_out", scope === "global");
     if (operation.id === "deleteMe" || operation.id === "deleteMeByPost") await end("deleted", true);
     if (operation.id === "endSession" && args[0] === now.session) await end("logged_out");
   }
@@ -391,38 +562,51 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   /** Calls an operation: its parameters of the path, its body, its query, and options, in this order. */
   async function call(operation, args, isHeld = false) {
     const rest = [...args];
-    let path = operation.path.replace(/\{\w+\}/g, () => encodeURIComponent(rest.shift()));
+    let path = operation.path.replace(/\{(\w+)\}/g, (_, part) => pathPart(operation, part, rest.shift()));
     let body = operation.body ? rest.shift() : undefined;
     const query = operation.query ? rest.shift() : undefined;
     const { signal, headers: own = {} } = rest.shift() ?? {};
     const pairs = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== null && value !== false);
     if (pairs.length > 0) path += `?${pairs.map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&")}`;
-    if (complete[operation.id]) body = await complete[operation.id](body);
     const takesSession = operation.credential !== "none" && !Object.keys(own).some((key) => /^authorization$/i.test(key));
+    const isAsking = operation.id === "getSession";
     const isUnsafe = operation.method !== "GET";
-    const user = now.user;
+
+    /** Refuses to go on if somebody else is signed in than when the program has called. */
+    let user = owner;
+    const stayWithUser = () => {
+      if (!takesSession || isAsking) return;
+      if (isReplaced || (user !== undefined && owner !== undefined && user !== owner)) throw isSomebodyElse();
+      user ??= owner;
+    };
+    stayWithUser();
+    if (complete[operation.id]) body = await complete[operation.id](body, operation);
 
     const once = async () => {
       const headers = { ...own };
       const sent = { access: undefined, csrf: undefined };
-      if (isToken && takesSession) {
-        sent.access = await unlessAborted(access(operation, isHeld), signal);
-        if (sent.access) headers.authorization = `Bearer ${sent.access.token}`;
-      }
       if (isToken && operation.device) {
         const device = await store.get(keys.device);
         if (device) headers["x-device-token"] = device;
       }
+      if (isToken && takesSession) {
+        sent.access = await unlessAborted(access(operation, isHeld, isAsking), signal);
+        if (sent.access) headers.authorization = `Bearer ${sent.access.token}`;
+      }
+      if (!isToken && isUnsafe && takesSession && now.csrf === undefined) await unlessAborted(findSession(), signal);
+      stayWithUser();
       if (!isToken && isUnsafe) {
-        if (takesSession && now.csrf === undefined) await unlessAborted(lookUp(), signal);
         sent.csrf = now.csrf;
         if (sent.csrf) headers["x-csrf-token"] = sent.csrf;
       }
-      const asked = Date.now();
-      try {
+      const work = async () => {
+        const asked = Date.now();
         const answer = await send(operation, path, { headers, body, signal });
-        await learn(operation, answer, asked, args, isHeld);
-        return { value: answer.body };
+        await learn(operation, answer, { asked, args, sentBody: body, isHeld, takesSession });
+        return answer.body;
+      };
+      try {
+        return { value: await (!isToken && REPLACING.has(operation.id) ? asReplacement(name, work) : work()) };
       } catch (problem) {
         return { problem, sent };
       }
@@ -430,35 +614,41 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
 
     const first = await once();
     if (!first.problem) return first.value;
-    if (!(await unlessAborted(mayRepeat(first, { takesSession, user, isHeld }), signal))) throw first.problem;
+    if (!isOfCredential(first.problem)) throw first.problem;
+    const isAgain = await unlessAborted(mayRepeat(first, { takesSession, isHeld }), signal);
+    stayWithUser();
+    if (!isAgain) throw first.problem;
     const second = await once();
     if (second.problem) throw second.problem;
     return second.value;
   }
 
   /** Returns the access token for a request, if anybody is signed in. */
-  async function access(operation, isHeld) {
+  async function access(operation, isHeld, isAsking) {
     if (isUsable(now.access)) return now.access;
     if (now.session === undefined && !(await load())) return undefined;
     try {
-      return await renew(now.access?.token, isHeld);
+      const found = await renew(now.access?.token, isHeld);
+      // The program asks who it is.
+      return found === undefined && isAsking && isReplaced ? await renew(undefined, isHeld) : found;
     } catch (error) {
       if (operation.credential === "optional" && ENDS[error.code]) return undefined;
       throw error;
     }
   }
 
-  /** Says whether a refused request may be sent once more: nothing was done, and there is a new credential for it. */
-  async function mayRepeat({ problem, sent }, { takesSession, user, isHeld }) {
-    const isOver = problem.status === 401 && problem.code === "unauthenticated" && takesSession;
+  /** Says whether a refused request was refused for its credential. */
+  const isOfCredential = ({ status, code }) =>
+    (status === 401 && code === "unauthenticated") || code === "session_expired" || code === "csrf_rejected";
+
+  /** Says whether a request with a refused credential may be sent once more: nothing was done, and there is a new credential. */
+  async function mayRepeat({ problem, sent }, { takesSession, isHeld }) {
+    const isOver = problem.code === "unauthenticated" && takesSession;
     if (isToken) return isOver && sent.access !== undefined && (await renew(sent.access.token, isHeld)) !== undefined;
-    if (isOver || problem.code === "session_expired" || problem.code === "csrf_rejected") {
-      const session = await lookUp();
-      // Of two tabs one may have replaced the cookie, or somebody else may have logged in.
-      const isSame = session !== null && (!takesSession || user === undefined || session.user.id === user);
-      return isSame && (isOver || (problem.code === "csrf_rejected" && now.csrf !== sent.csrf));
-    }
-    return false;
+    if (!isOver && problem.code === "unauthenticated") return false;
+    // Of two tabs one may have replaced the cookie, or somebody else may have logged in.
+    const isThere = (await findSession()) !== null;
+    return isThere && (isOver || (problem.code === "csrf_rejected" && now.csrf !== sent.csrf));
   }
 
   const client = { mode };
@@ -466,32 +656,42 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   if (isToken) {
     // These give the next pair of tokens: until it is kept, no tab may renew the one of before.
     for (const id of ["changePassword", "confirmEmailChange"]) {
-      client[id] = (...args) => exclusively(turn, isShared, () => call(OPERATIONS[id], args, true));
+      client[id] = (...args) => alone(() => call(OPERATIONS[id], args, true));
+    }
+  } else {
+    // Each of these needs the cookie that the one before it gets.
+    for (const id of ["reauthenticate", "changePassword", "confirmEmailChange"]) {
+      client[id] = (...args) => unlessAborted(inTurn(replacements, () => call(OPERATIONS[id], args)), args[1]?.signal);
     }
   }
 
   /** Renews the access token before its time, so that it says what has changed, such as a role. Token mode alone. */
   client.refresh = async (options = {}) => {
+    if (!isToken) throw new TypeError("refresh: a client of cookie mode has no access token");
     await client.accessToken(now.access?.token, options);
   };
 
   /** Ends this session here, on the server and in every tab; with the scope `others` or `global` those elsewhere. */
   client.logOut = async (body = {}, options = {}) => {
     const scope = body.scope ?? "local";
-    if (isToken && scope === "local" && body.refresh_token === undefined) return exclusively(turn, isShared, endByToken(options));
+    if (isToken && scope === "local" && body.refresh_token === undefined) return alone(endByToken(options));
     try {
       await call(OPERATIONS.logOut, [body, options]);
     } catch (problem) {
       // Nobody is signed in any more, which is what was asked for.
       if (problem.code !== "unauthenticated" || scope !== "local") throw problem;
+      await end("logged_out");
     }
-    if (scope !== "others") await end("logged_out", scope === "global");
+    return undefined;
   };
 
   /** Ends the session by its refresh token, which does it also after the access token has expired. */
   const endByToken = (options) => async () => {
     const kept = await load();
-    if (kept && now.user !== undefined && kept.user !== now.user) return forget("replaced");
+    if (kept && (isReplaced || (owner !== undefined && kept.user !== owner))) {
+      forget("replaced");
+      throw isSomebodyElse();
+    }
     if (kept) adopt(kept);
     try {
       const body = { refresh_token: kept?.refresh };
@@ -506,7 +706,7 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
 
   /** Returns the session and its user, or null. */
   client.currentSession = async (options = {}) => {
-    if (!isToken) return unlessAborted(lookUp(), options.signal);
+    if (!isToken) return unlessAborted(findSession(true), options.signal);
     const before = now.access?.token;
     let found = await client.getSession({ optional: true }, options);
     if (found.session === null && now.access !== undefined && now.access.token === before) {
@@ -524,15 +724,20 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
   /** Returns an access token for another program's interface, or one that is newer than `stale`. Token mode alone. */
   client.accessToken = async (stale, options = {}) => {
     if (!isToken) throw new TypeError("accessToken: a client of cookie mode has none");
+    if (isReplaced) throw isSomebodyElse();
     if (isUsable(now.access) && now.access.token !== stale) return now.access.token;
     if (now.session === undefined && !(await load())) return undefined;
-    return (await unlessAborted(renew(stale ?? now.access?.token), options.signal))?.token;
+    const user = owner;
+    const found = await unlessAborted(renew(stale ?? now.access?.token), options.signal);
+    if (isReplaced || (user !== undefined && owner !== undefined && user !== owner)) throw isSomebodyElse();
+    return found?.token;
   };
 
   /** Returns the CSRF token for a request of one's own, or nothing if nobody is signed in. Cookie mode alone. */
   client.csrfToken = async (options = {}) => {
     if (isToken) throw new TypeError("csrfToken: a client of token mode needs none");
-    if (now.csrf === undefined) await unlessAborted(lookUp(), options.signal);
+    if (now.csrf === undefined && !isReplaced) await unlessAborted(findSession(), options.signal);
+    if (isReplaced) throw isSomebodyElse();
     return now.csrf;
   };
 
@@ -542,11 +747,23 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
     return () => void listeners.delete(listener);
   };
 
+  /** Calls `listener` when another tab has logged in while nobody was signed in here. Returns a function that takes it away. */
+  client.onSessionStart = (listener) => {
+    starts.add(listener);
+    return () => void starts.delete(listener);
+  };
+
   /** Stops to listen to the other tabs. */
   client.close = () => {
+    isClosed = true;
     listeners.clear();
+    starts.clear();
     channel?.close();
+    channel = undefined;
   };
+
+  // To hear the other tabs from the start.
+  if (isToken) void identify();
 
   return client;
 }

@@ -6,6 +6,11 @@
  */
 const LEASE_MS = 3_000;
 
+/** How long the end of a session is not believed while a call that replaces the cookie is on its way. */
+const REPLACED_MS = 10_000;
+/** How long the answer to one may be late of which this tab cannot know: of a program without this client. */
+const LATE_MS = 250;
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Returns `localStorage` where a page has it and may use it. */
@@ -25,6 +30,14 @@ function memoryStore() {
     set: (key, value) => void kept.set(key, value),
     remove: (key) => void kept.delete(key),
   };
+}
+
+/** Returns a name that nobody guesses. */
+function randomName() {
+  const bytes = new Uint8Array(16);
+  if (globalThis.crypto?.getRandomValues) globalThis.crypto.getRandomValues(bytes);
+  else bytes.forEach((_, index) => (bytes[index] = Math.random() * 256));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** The last work of each name in this process. */
@@ -82,6 +95,76 @@ function exclusively(name, isShared, work) {
     if (locks?.request) return locks.request(name, work);
     return storage ? withLease(storage, `${name}.lease`, work) : work();
   });
+}
+
+/** How many calls of each name replace the cookie, in this process. */
+const replacing = new Map();
+
+/** Returns the lock that a call holds while it replaces the cookie, and where there are no locks the key of its mark. */
+const markOf = (name) => `${name}.replacing`;
+
+/** Returns the marks of such calls that are not too old, by their ids. */
+function readMarks(storage, name) {
+  try {
+    const marks = Object.entries(JSON.parse(storage?.getItem(markOf(name)) ?? "{}"));
+    return Object.fromEntries(marks.filter(([, until]) => until > Date.now() && until <= Date.now() + REPLACED_MS));
+  } catch {
+    return {};
+  }
+}
+
+function writeMarks(storage, name, marks) {
+  try {
+    if (Object.keys(marks).length > 0) storage?.setItem(markOf(name), JSON.stringify(marks));
+    else storage?.removeItem(markOf(name));
+  } catch {
+    // The storage is full: then the other tabs do not know of it.
+  }
+}
+
+/** Runs `work`, which replaces the cookie, so that every tab can know. It waits for nobody. */
+async function asReplacement(name, work) {
+  const count = () => replacing.get(name) ?? 0;
+  replacing.set(name, count() + 1);
+  const locks = globalThis.navigator?.locks;
+  const storage = locks?.request ? undefined : pageStorage();
+  const id = randomName();
+  let finish;
+  const isOver = new Promise((resolve) => (finish = resolve));
+  locks?.request(markOf(name), { mode: "shared" }, () => isOver).catch(() => {});
+  if (storage) writeMarks(storage, name, { ...readMarks(storage, name), [id]: Date.now() + REPLACED_MS });
+  try {
+    return await work();
+  } finally {
+    finish();
+    replacing.set(name, count() - 1);
+    if (storage) {
+      const { [id]: _, ...others } = readMarks(storage, name);
+      writeMarks(storage, name, others);
+    }
+  }
+}
+
+/** Says whether a call of any tab replaces the cookie. */
+async function isReplacing(name) {
+  if ((replacing.get(name) ?? 0) > 0) return true;
+  const locks = globalThis.navigator?.locks;
+  if (!locks?.query) return Object.keys(readMarks(pageStorage(), name)).length > 0;
+  try {
+    const { held = [], pending = [] } = await locks.query();
+    return [...held, ...pending].some((lock) => lock.name === markOf(name));
+  } catch {
+    return false; // A page that may use no locks.
+  }
+}
+
+/** Waits until no call replaces the cookie any more, and says whether one did. */
+async function untilReplaced(name) {
+  for (let waited = 0; waited < REPLACED_MS; waited += 50) {
+    if (!(await isReplacing(name))) return waited > 0;
+    await sleep(50);
+  }
+  return true;
 }
 
 /** Opens a channel to the other tabs: a `BroadcastChannel`, else events of storage, else none. */

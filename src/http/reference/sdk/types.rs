@@ -34,8 +34,8 @@ pub fn types() -> String {
     }
     let codes = EXPLAINED.iter().map(|explained| quoted(explained.code));
     let generated = format!(
-        "/** Every code of a problem, and `unexpected_answer` for an answer that is none of the server. */\n\
-         export type ProblemCode =\n  | {}\n  | \"unexpected_answer\";\n\n\
+        "/** Every code of a problem. `unexpected_answer` and `session_replaced` are of the client itself. */\n\
+         export type ProblemCode =\n  | {}\n  | \"unexpected_answer\"\n  | \"session_replaced\";\n\n\
          /** The codes that any request may be refused with. */\n\
          export type CommonCode = {};\n\n\
          /** The codes that each operation may be refused with, beside those of {{@link CommonCode}}. */\n\
@@ -121,7 +121,7 @@ fn body(schema: &Schema, parts: &mut Parts) -> String {
     let name = (schema.name)().into_owned();
     let form = parts.forms.get(&name);
     let has_mode = form.is_some_and(|form| form.pointer("/properties/mode").is_some());
-    if has_mode { format!("Omit<{name}, \"mode\">") } else { name }
+    if has_mode { format!("BodyOf<{name}, M>") } else { name }
 }
 
 /// Returns the type of what a method gives.
