@@ -37,6 +37,13 @@ pub struct Query<'a> {
     pub verified: Option<bool>,
 }
 
+/// Cuts what was found to a page of `limit`, where one more was asked for, and returns the id to go on after if there is more.
+pub fn cut_to_page<T>(found: &mut Vec<T>, limit: usize, id: impl Fn(&T) -> AccountId) -> Option<String> {
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    found.last().filter(|_| has_more).map(|last| id(last).to_string())
+}
+
 /// Begins what names an account by its external id, in place of an address or an id. No address has a colon.
 pub const EXTERNAL: &str = "external:";
 

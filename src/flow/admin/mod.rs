@@ -22,7 +22,9 @@ pub use export::{Export, exported_line};
 pub use facade::{Account, Accounts, NewAccount};
 pub use fields::Fields;
 pub use hash::set_hash;
-pub use list::{EXTERNAL, Found, Query, StatusWanted, account_json, find, find_external, get, list};
+pub use list::{
+    EXTERNAL, Found, Query, StatusWanted, account_json, cut_to_page, find, find_external, get, list,
+};
 
 use super::authenticate::Identity;
 use super::client::Client;

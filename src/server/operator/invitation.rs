@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
-use crate::flow::admin::Admin;
 use crate::flow::admin::invitations::{self, described};
+use crate::flow::admin::{Admin, cut_to_page};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::sign_up::invitation::InvitationV1;
 use crate::value::account_name::AccountName;
@@ -22,9 +22,7 @@ pub(super) async fn list(
 ) -> Result<Value, FlowError> {
     // One more than the page: it says whether there is another page.
     let mut found = invitations::list(engine, operator, after, limit + 1).await?;
-    let has_more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| has_more).map(|found| found.id.to_string());
+    let next = cut_to_page(&mut found, limit, |invitation| invitation.id);
     Ok(json!({"items": found.iter().map(described).collect::<Vec<_>>(), "next_cursor": next}))
 }
 

@@ -15,7 +15,9 @@ use crate::engine::Engine;
 use crate::flow::account::carried::Carried;
 use crate::flow::account::open_sessions;
 use crate::flow::admin::invitations::{self, NewInvitation, described};
-use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWanted, account_json};
+use crate::flow::admin::{
+    self, Admin, Changes, EXTERNAL, Found, Query, StatusWanted, account_json, cut_to_page,
+};
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::api::operations::readiness;
@@ -326,9 +328,7 @@ async fn list_users(
     // One more than the page: it says whether there is another page.
     let query = Query { after, limit: limit + 1, q, status, verified: None };
     let mut found = admin::list(engine, operator, query).await?;
-    let has_more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| has_more).map(|found| found.id().to_string());
+    let next = cut_to_page(&mut found, limit, Found::id);
     let items: Vec<Value> = found.iter().map(Found::json).collect();
     let mut answer = json!({"items": items, "next_cursor": next});
     if !pending && after.is_none() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::shown::RoleName;
+use crate::flow::admin::cut_to_page;
 use crate::flow::admin::invitations::{self, NewInvitation, described};
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
@@ -139,9 +140,7 @@ async fn get_invitations(
     let after = query.cursor.as_deref().map(parse_id).transpose()?;
     // One more than the page: it says whether there is another page.
     let mut found = invitations::list(&engine, &admin, after, limit + 1).await?;
-    let has_more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| has_more).map(|found| found.id.to_string());
+    let next = cut_to_page(&mut found, limit, |invitation| invitation.id);
     let items: Vec<Value> = found.iter().map(described).collect();
     Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next})))
 }

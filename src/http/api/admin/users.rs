@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::shown::{Account, AccountDetails, Accounts, RoleName, WaitingSignUp};
 use crate::flow::account::carried::Carried;
-use crate::flow::admin::{self, Changes, Found, StatusWanted, account_json};
+use crate::flow::admin::{self, Changes, Found, StatusWanted, account_json, cut_to_page};
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::CalledBy;
@@ -243,9 +243,7 @@ async fn get_users(
         verified: query.verified,
     };
     let mut found = admin::list(&engine, &admin, list).await?;
-    let has_more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| has_more).map(|found| found.id().to_string());
+    let next = cut_to_page(&mut found, limit, Found::id);
     let items: Vec<Value> = found.iter().map(Found::json).collect();
     Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next})))
 }
