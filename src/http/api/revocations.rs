@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::flow::client::Client;
 use crate::flow::keys::caller::Caller;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::{CalledBy, Standing};
-use crate::http::api::event_stream::answer;
+use crate::http::api::event_stream::{self, LOOK_EVERY};
 use crate::http::endpoint::Eng;
 use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;
@@ -26,12 +25,8 @@ use crate::token::feed_places::{FeedPlace, NoPlace};
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
-/// The time after which a silent stream sends a comment, so that no proxy on the way closes the connection as idle.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// When to try again for a stream, if there is no room for one.
 const STREAM_RETRY: Duration = Duration::from_secs(15);
-/// The interval at which polls and streams check whether the server is stopping, and streams their credential.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The roles of accounts that may read the feed.
 const ROLES: &[&str] = &["introspect", "admin"];
@@ -120,10 +115,9 @@ async fn get_revocations(
 /// Answers with an event for each change of the feed after entry `since`, until the server stops or the credential of the
 /// stream ends. It keeps its `place` as long.
 fn stream(engine: Eng, mut since: u64, standing: Standing, place: FeedPlace) -> HttpResponse {
-    let (events, body) = mpsc::channel(8);
+    let (mut writer, answer) = event_stream::open();
     actix_web::rt::spawn(async move {
         let mut watch = engine.services.revoked.watch();
-        let mut silent = Duration::ZERO;
         let mut is_first = true;
         let _place = place;
         while !engine.services.is_stopping() {
@@ -136,29 +130,16 @@ fn stream(engine: Eng, mut since: u64, standing: Standing, place: FeedPlace) -> 
             let text = if is_first || !page.items.is_empty() || !page.complete {
                 since = page.next;
                 format!("id: {since}\ndata: {}\n\n", json!(page))
-            } else if silent >= KEEP_ALIVE {
+            } else if writer.is_long_silent() {
                 String::from(":\n\n")
             } else {
                 String::new()
             };
             is_first = false;
-            if !text.is_empty() {
-                silent = Duration::ZERO;
-                // An error means that the client has disconnected. One that reads nothing keeps no place for ever.
-                let sent = events.send_timeout(web::Bytes::from(text), KEEP_ALIVE).await;
-                if sent.is_err() {
-                    break;
-                }
-            }
-            tokio::select! {
-                changed = tokio::time::timeout(LOOK_EVERY, watch.changed()) => {
-                    if changed.is_err() {
-                        silent += LOOK_EVERY;
-                    }
-                }
-                () = events.closed() => break,
+            if !writer.send(text).await || !writer.wait(&mut watch).await {
+                break;
             }
         }
     });
-    answer(body)
+    answer
 }

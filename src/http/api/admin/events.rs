@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::flow::admin::events::{Event, EventCursor, EventPage, Wanted, events, parse_cursor};
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::http::api::caller::{CalledBy, Standing};
-use crate::http::api::event_stream::answer;
+use crate::http::api::event_stream::{self, LOOK_EVERY};
 use crate::http::endpoint::Eng;
 use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;
@@ -25,12 +24,8 @@ use crate::token::feed_places::{FeedPlace, NoPlace};
 
 /// The longest wait of a poll, in seconds.
 const WAIT_SECS_MAX: u64 = 25;
-/// The time after which a silent stream says how far it is, so that no proxy on the way closes the connection as idle.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// When to try again, if there is no room to wait.
 const RETRY: Duration = Duration::from_secs(15);
-/// The interval at which polls and streams check whether the server is stopping, and streams their credential.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
     "/v1/admin/events",
@@ -191,10 +186,9 @@ impl Reading {
 /// Answers with each event after `after`, until the server stops, the credential ends, or nobody reads. It keeps its `place` as
 /// long.
 fn stream(reading: Reading, mut after: Option<EventCursor>, place: FeedPlace) -> HttpResponse {
-    let (sender, body) = mpsc::channel(8);
+    let (mut writer, answer) = event_stream::open();
     actix_web::rt::spawn(async move {
         let mut watch = reading.engine.event_watch();
-        let mut silent = KEEP_ALIVE;
         let _place = place;
         while !reading.engine.services.is_stopping() {
             watch.mark_unchanged();
@@ -204,33 +198,21 @@ fn stream(reading: Reading, mut after: Option<EventCursor>, place: FeedPlace) ->
             after = page.next;
             let text = if !is_idle(&page) {
                 messages(&page)
-            } else if silent >= KEEP_ALIVE {
+            } else if writer.is_long_silent() {
                 // The cursor alone, and a comment: no message.
                 after.map_or_else(String::new, |after| format!("id: {after}\n")) + ":\n\n"
             } else {
                 String::new()
             };
-            if !text.is_empty() {
-                silent = Duration::ZERO;
-                // An error means that the client has disconnected. One that reads nothing keeps no place for ever.
-                if sender.send_timeout(web::Bytes::from(text), KEEP_ALIVE).await.is_err() {
-                    break;
-                }
+            if !writer.send(text).await {
+                break;
             }
-            if is_more {
-                continue;
-            }
-            tokio::select! {
-                changed = tokio::time::timeout(LOOK_EVERY, watch.changed()) => {
-                    if changed.is_err() {
-                        silent += LOOK_EVERY;
-                    }
-                }
-                () = sender.closed() => break,
+            if !is_more && !writer.wait(&mut watch).await {
+                break;
             }
         }
     });
-    answer(body)
+    answer
 }
 
 /// Returns the messages of a page. The last one has the cursor of the whole page.
