@@ -1,6 +1,6 @@
 //! Measures an import of accounts into the running binary, and what a client that refreshes notices of it.
 //!
-//! `cargo bench --bench import` imports 200,000 accounts with a hash of bcrypt; `-- 20000` so many.
+//! `cargo bench --bench import` imports 200,000 accounts with bcrypt hashes; `cargo bench --bench import -- 20000` imports 20,000.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -83,7 +83,7 @@ pub(super) fn converse<T: Send + 'static>(
         let (near, far) = UnixStream::pair()?;
         far.set_nonblocking(true)?;
         let talking = std::thread::Builder::new().name(String::from("command")).spawn(|| talk(near))?;
-        // What goes wrong here, the other side is told.
+        // The command at the other end of the pair is told of an error, so it needs no handling here.
         let _ = socket::answer(engine, tokio::net::UnixStream::from_std(far)?).await;
         Ok::<_, std::io::Error>(talking)
     })?;

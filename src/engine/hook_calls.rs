@@ -1,4 +1,4 @@
-//! What follows from the answers of hooks: who is let in, what is counted, and what the log is told.
+//! Evaluates the answers of hooks: lets a request go on or refuses it, counts it, and logs failures.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use super::services::Services;
 use crate::audit::event::Event;
 use crate::config::OnHookError;
 
-/// A hook has not let somebody in.
+/// Says why a hook has refused a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum NotLetIn {
     /// For a reason that the client is told.

@@ -195,7 +195,7 @@ fn dearer(grown: &Value, is_dry: bool) -> String {
     )
 }
 
-/// What is sent.
+/// The input of an import.
 enum Source {
     /// Lines, as they are.
     Lines(Box<dyn Read + Send>),
@@ -203,11 +203,11 @@ enum Source {
     Dump(Box<Dump<Box<dyn Read + Send>>>),
 }
 
-/// What is known of users that gave no account.
+/// Collects the reports of lines that created no account.
 struct Told {
-    /// Those that somebody has to look at.
+    /// Reports of refused lines, and of duplicates that differ.
     shown: Vec<Value>,
-    /// Those that are there from before.
+    /// Reports of lines whose account exists already.
     same: Vec<Value>,
     not_shown: u64,
     /// Users that were refused before they were sent.

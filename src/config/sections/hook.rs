@@ -1,4 +1,4 @@
-//! `[hook]`: programs of the operator that are asked before somebody signs up, logs in or refreshes.
+//! `[hook]`: URLs that the server asks before a sign-up, a log-in or a refresh.
 
 use super::keys::secret_file;
 use super::outbound::Outbound;
@@ -28,7 +28,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     ),
 ];
 
-/// What follows if a hook fails.
+/// Decides about a request whose hook has failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnHookError {
     /// The request is refused.
@@ -56,7 +56,7 @@ pub struct Hook {
     pub claims: Option<String>,
     /// The secret of both.
     pub secret_file: Option<SecretFile>,
-    /// What follows if one fails.
+    /// Decides about a request if either has failed.
     pub on_error: OnHookError,
 }
 
