@@ -256,7 +256,11 @@ impl Accounts {
             roles.sort();
             roles.dedup();
             if next.roles.iter().any(|role| !roles.contains(role)) {
-                next.tokens_from_secs = next.tokens_from_secs.max(change.tokens_from_secs);
+                // A token of the time since the last role was taken away may be issued at the very second from which they
+                // were valid: further changes within one second end it too.
+                let issued_meanwhile = next.tokens_from_secs + 1;
+                let is_soon = next.tokens_from_secs >= change.tokens_from_secs;
+                next.tokens_from_secs = if is_soon { issued_meanwhile } else { change.tokens_from_secs };
             }
             next.roles = roles;
         }

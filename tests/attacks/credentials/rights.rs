@@ -88,6 +88,26 @@ async fn a_role_that_was_taken_away_works_nowhere_and_the_session_lives_on() {
     assert!(is_alive(&server, &access).await);
 }
 
+/// I lose two roles within one second, and ask for a token between.
+#[tokio::test]
+async fn a_token_from_between_two_changes_of_roles_ends_with_the_second() {
+    let server = TestServer::start();
+    let root = server.operator_account(ROOT, &["admin"]).await;
+    let fired = server.operator_account("mallory@test.org", &["admin", "staff", "support"]).await;
+    let (_, refresh) = server.tokens("mallory@test.org").await;
+    let path = path_of(&server, &fired).await;
+    let mut refresh = refresh;
+    for roles in [json!(["staff", "support"]), json!(["staff"]), json!([])] {
+        let held = server.refresh(&refresh).await;
+        refresh = held.text("refresh_token");
+        assert_eq!(server.patch_as(&path, &root, json!({"roles": roles})).await.status, StatusCode::OK);
+        assert!(!is_alive(&server, &held.text("access_token")).await, "{roles}");
+    }
+    let left = server.refresh(&refresh).await;
+    assert_eq!(left.body["user"]["roles"], json!([]));
+    assert!(is_alive(&server, &left.text("access_token")).await);
+}
+
 /// I have copied every credential of a session, and its owner changes the password from it.
 #[tokio::test]
 async fn a_copied_session_does_not_survive_the_owners_change_of_the_password() {

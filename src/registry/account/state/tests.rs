@@ -380,6 +380,11 @@ fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
     let revoked = Revocation::Tokens { account: id.to_bytes(), issued_before: 8 };
     assert_eq!(accounts.revoked_by(&fewer.writes[0]), Some(revoked));
     assert_eq!(put(&mut accounts, fewer).unwrap().tokens_from_secs, 8);
+    // A token that was issued between is of second 8, and ends as well.
+    let more = accounts.alter(alter(roles(&[ADMIN, "staff"], 8)), NOW);
+    put(&mut accounts, more).unwrap();
+    let again = accounts.alter(alter(roles(&[ADMIN], 8)), NOW);
+    assert_eq!(put(&mut accounts, again).unwrap().tokens_from_secs, 9);
     assert_eq!(accounts.alter(alter(roles(&[], 9)), NOW).verdict, Err(Refusal::LastAdmin));
     let closed = Change { status: Some(Status::Disabled), spares_last_admin: true, ..Change::default() };
     assert_eq!(accounts.alter(alter(closed.clone()), NOW).verdict, Err(Refusal::LastAdmin));
