@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -132,6 +132,39 @@ async fn a_receiver_that_is_gone_is_called_again_when_an_operator_says_so_and_go
     assert!(taken.body.contains("bob@test.org"), "{}", taken.body);
     let nothing = server.operated(json!({"operation": "webhook_resume"})).await;
     assert_eq!(nothing["resumed"], json!([]));
+}
+
+/// The file of a webhook's position, below the data directory.
+fn position(data: &Path) -> PathBuf {
+    let mut files = std::fs::read_dir(data.join("events")).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("webhook-")).unwrap()
+}
+
+#[tokio::test]
+async fn a_position_that_cannot_be_read_is_waited_for_and_a_damaged_one_repeats_what_is_kept() {
+    let (url, calls) = receiver(&["204 No Content", "204 No Content", "204 No Content"]);
+    let dir = tempfile::tempdir().unwrap();
+    let server = calling(dir.path(), &url, "\"127.0.0.1\"");
+    server.account("ada@test.org").await;
+    let (_, calls) = next(calls).await;
+    let aside = dir.path().join("position");
+    let server = server.restart_after(|data| {
+        let file = position(data);
+        std::fs::rename(&file, &aside).unwrap();
+        // A link to itself: opening it is an error other than that there is none.
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+    });
+    server.operated(json!({"operation": "user_disable", "user": "ada@test.org"})).await;
+    std::fs::rename(&aside, position(server.data_dir())).unwrap();
+    let (second, calls) = next(calls).await;
+    assert!(second.body.contains("account.disabled"), "{}", second.body);
+    assert!(!second.body.contains("account.created"), "{}", second.body);
+    wait_until("the event is taken", async || status(&server).await["waiting_since"].is_null()).await;
+    let _server = server.restart_after(|data| std::fs::write(position(data), "{\"cursor\":").unwrap());
+    let (third, _) = next(calls).await;
+    for kind in ["account.created", "account.verified", "account.disabled"] {
+        assert!(third.body.contains(kind), "{}", third.body);
+    }
 }
 
 /// The name of the receiver leads to this machine, which nobody has listed.

@@ -203,8 +203,8 @@ impl Webhook {
         }
     }
 
-    /// Reads the position, once the log is open. A webhook that is new begins with what has happened since
-    /// the server was started. Returns false if
+    /// Reads the position, once the log is open. A webhook that is new begins with what has happened since the server was
+    /// started; one whose position is damaged with the oldest events, since it may have taken none of them. Returns false if
     /// the server stops before.
     async fn open(&mut self, watch: &mut watch::Receiver<u64>) -> bool {
         while self.engine.event_log.history().is_none() {
@@ -213,17 +213,29 @@ impl Webhook {
             }
             let _ = tokio::time::timeout(TICK, watch.changed()).await;
         }
-        let found = self.engine.event_log.read_beside(&self.file).unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read the position of a webhook");
-            None
-        });
-        let position = found.and_then(|bytes| serde_json::from_slice::<Position>(&bytes).ok());
-        match position {
-            Some(position) => {
+        let found = loop {
+            match self.engine.event_log.read_beside(&self.file) {
+                Ok(found) => break found.map(|bytes| serde_json::from_slice::<Position>(&bytes)),
+                Err(error) => {
+                    tracing::error!(%error, "cannot read the position of a webhook, retrying");
+                    self.pause(DELAY).await;
+                    if self.is_ending() {
+                        return false;
+                    }
+                }
+            }
+        };
+        match found {
+            Some(Ok(position)) => {
                 self.cursor = position.cursor.parse().ok();
                 self.failures.since =
                     Some(Timestamp(position.failing_since_ms)).filter(|since| since.as_millis() > 0);
                 self.position = position;
+            }
+            Some(Err(error)) => {
+                let file = &self.file;
+                tracing::error!(%error, file, "the position of a webhook is damaged, sending all events that are kept");
+                self.cursor = None;
             }
             None => {
                 self.cursor = EventCursor::at_start(&self.engine.event_log);
