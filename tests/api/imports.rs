@@ -58,6 +58,46 @@ async fn exported(server: &TestServer, has_hashes: bool) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn an_administrator_makes_one_account_with_a_hash_of_another_system() {
+    let server = TestServer::start();
+    let admin = server.operator_account("root@test.org", &["admin"]).await;
+    let make = async |body: Value| server.post_as("/v1/admin/users", &admin, body).await;
+    for vector in vectors().iter().step_by(9) {
+        let email = format!("{}@test.org", vector.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+        let made = make(json!({"email": email, "password_hash": vector.hash, "verified": true})).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}: {made:?}", vector.name);
+        let log_in = async |password: &str| {
+            server.post("/v1/login", json!({"email": email, "password": password})).await.status
+        };
+        assert_eq!(log_in("another password 77").await, StatusCode::UNAUTHORIZED, "{}", vector.name);
+        assert_eq!(log_in(&vector.password).await, StatusCode::OK, "{}", vector.name);
+    }
+    let bcrypt = "$2b$04$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+    let fault = async |body: Value| {
+        let answer = make(body).await;
+        let field = &answer.body["errors"][0];
+        (answer.status.as_u16(), format!("{} {}", field["pointer"], field["code"]).replace('"', ""))
+    };
+    for (hash, code) in [
+        (json!("an md5 of something"), "unknown_scheme"),
+        (json!("$2b$31$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"), "out_of_bounds"),
+        (json!(7), "invalid_hash"),
+    ] {
+        let told = fault(json!({"email": "eve@test.org", "password_hash": hash})).await;
+        assert_eq!(told, (422, format!("/password_hash {code}")), "{hash}");
+    }
+    let both = json!({"email": "eve@test.org", "password_hash": bcrypt, "password": PASSWORD});
+    assert_eq!(fault(both).await, (422, "/password_hash has_password".into()));
+    let invited = json!({"email": "eve@test.org", "password_hash": bcrypt, "invite": true});
+    assert_eq!(fault(invited).await, (422, "/invite has_password".into()));
+    let eve = json!({"email": "eve@test.org", "password_hash": bcrypt, "external_id": "e1"});
+    assert_eq!(make(eve.clone()).await.status, StatusCode::CREATED);
+    assert_eq!(make(eve).await.problem(), (409, "email_taken"));
+    let other = json!({"email": "eva@test.org", "password_hash": bcrypt, "external_id": "e1"});
+    assert_eq!(make(other).await.problem(), (409, "external_id_taken"));
+}
+
+#[tokio::test]
 async fn a_line_becomes_an_account_that_is_found_by_its_old_id_and_logs_in_with_its_old_password() {
     let server = TestServer::start();
     let root = server.operator_account("root@test.org", &["admin"]).await;

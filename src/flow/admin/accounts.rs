@@ -1,7 +1,10 @@
 //! What an administrator does with one account.
 
+use serde_json::Value;
+
 use super::address::{self, read_former, set_address};
 use super::difference::{alter, difference, first_fields, made_admin};
+use super::hash::{create_with_hash, read_hash};
 use super::list::get;
 use super::{Admin, tell_administrators};
 use crate::audit::event::Event;
@@ -36,6 +39,9 @@ pub struct New<'a> {
     pub email: &'a str,
     /// Its password; `None` if the owner sets it by mail first.
     pub password: Option<&'a str>,
+    /// The hash that another system has made of its password, in place of that: a text, or an object with what the scheme
+    /// needs.
+    pub password_hash: Option<&'a Value>,
     /// Its roles.
     pub roles: Vec<String>,
     /// Whether its address counts as proved.
@@ -51,37 +57,51 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     let may_change = engine.may_change_rights().await?;
     let name = parse_new_name_for_admin(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
-    let carried = new.carried.stored()?;
-    let phc = match new.password {
-        Some(password) => {
-            Some(new_password(engine, QueueKey::OWN, password, name.as_str(), "/password").await?)
-        }
-        None => None,
-    };
+    let mut carried = new.carried.stored()?;
+    carried.extra.imported_ms = new.password_hash.map(|_| engine.clock.now().as_millis());
     let name_key = name.key(&engine.services.keys.directory);
-    let sign_up = SignUp {
+    let mut sign_up = SignUp {
         id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
         name_key,
         email: name.as_str().into(),
         name: carried.name.filter(|name| !name.is_empty()),
-        phc,
+        phc: None,
         roles,
         verified: new.verified,
         origin: Origin::Administrator,
         extra: carried.extra.made(),
     };
-    match engine.accounts.ask(sign_up).await? {
-        SignedUp::Created(account) => {
-            engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
-            // Strangers may have locked the name while it had no account.
-            engine.lockout.ask(Clear { name: name_key }).await?;
-            if is_admin(&account) {
-                tell_of_admin(engine, &account).await?;
-            }
-            let (id, fields) = (account.account_id(), first_fields(&account));
-            admin.record_what(engine, may_change, Event::AdminCreated, &id, &fields).await?;
-            Ok(account)
+    let account = match (new.password, new.password_hash) {
+        (Some(_), Some(_)) => {
+            let message =
+                String::from("this is the hash of a password, and there is one as well: give one of the two");
+            return Err(Refusal::Field { pointer: "/password_hash", code: "has_password", message }.into());
         }
+        (None, Some(hash)) => {
+            sign_up.phc = Some(read_hash(engine, hash).await?);
+            create_with_hash(engine, sign_up).await?
+        }
+        (Some(password), None) => {
+            let phc = new_password(engine, QueueKey::OWN, password, name.as_str(), "/password").await?;
+            sign_up.phc = Some(phc);
+            create_account(engine, sign_up).await?
+        }
+        (None, None) => create_account(engine, sign_up).await?,
+    };
+    engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
+    // Strangers may have locked the name while it had no account.
+    engine.lockout.ask(Clear { name: name_key }).await?;
+    if is_admin(&account) {
+        tell_of_admin(engine, &account).await?;
+    }
+    let (id, fields) = (account.account_id(), first_fields(&account));
+    admin.record_what(engine, may_change, Event::AdminCreated, &id, &fields).await?;
+    Ok(account)
+}
+
+async fn create_account(engine: &Engine, sign_up: SignUp) -> Result<AccountV4, FlowError> {
+    match engine.accounts.ask(sign_up).await? {
+        SignedUp::Created(account) => Ok(account),
         SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
         SignedUp::ExternalIdTaken => Err(Refusal::ExternalIdTaken.into()),
     }

@@ -170,7 +170,7 @@ impl Accounts<'_> {
         self.run(async move |engine, admin| {
             let NewAccount { email, password, roles, verified, fields } = new;
             let (password, carried) = (password.as_deref(), fields.carried());
-            let new = New { email: &email, password, roles, verified, carried };
+            let new = New { email: &email, password, password_hash: None, roles, verified, carried };
             create(engine, admin, new).await.map(Account)
         })
         .await

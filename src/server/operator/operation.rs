@@ -233,7 +233,8 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
     match operation {
         Operation::UserAdd { email, password, roles, carries } => {
             let (password, carried) = (password.as_deref(), carries.carried());
-            let new = admin::New { email: &email, password, roles, verified: true, carried };
+            let new =
+                admin::New { email: &email, password, password_hash: None, roles, verified: true, carried };
             add_user(engine, operator, new).await
         }
         Operation::UserList { q, pending, after, limit } => {

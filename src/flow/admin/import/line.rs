@@ -11,8 +11,9 @@ use super::report::Refused;
 use crate::engine::Engine;
 use crate::flow::account::carried::{Carried, Stored};
 use crate::flow::admin::accounts::roles;
+use crate::flow::admin::hash::{refuse_other_pepper, wrong_hash};
 use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
-use crate::password::foreign::{self, FastDigest, ForeignFault, StoredHash};
+use crate::password::foreign::{self, FastDigest, StoredHash};
 use crate::registry::account::{AccountV4, Status};
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
@@ -97,10 +98,14 @@ impl From<Refused> for LineError {
 
 impl From<Refusal> for LineError {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(match refusal {
-            Refusal::Field { pointer, code, message } => Refused::at(pointer, code, message),
-            other => Refused::at("", "invalid", FlowError::from(other).to_string()),
-        })
+        Self::Refused(refused(refusal))
+    }
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    match refusal {
+        Refusal::Field { pointer, code, message } => Refused::at(pointer, code, message),
+        other => Refused::at("", "invalid", FlowError::from(other).to_string()),
     }
 }
 
@@ -143,7 +148,7 @@ pub(super) fn judge(
     };
     let (phc, digest) = match fields.password_hash {
         None | Some(Value::Null) => (None, None),
-        Some(value) => match foreign::read(&value).map_err(|fault| wrong_hash(&fault))? {
+        Some(value) => match foreign::read(&value).map_err(|fault| LineError::from(wrong_hash(&fault)))? {
             StoredHash::Text(text) => {
                 refuse_other_pepper(engine, &text)?;
                 (Some(text), None)
@@ -191,7 +196,7 @@ pub fn parse(line: &[u8]) -> Result<(), Refused> {
     fields.created_at.map_or(Ok(0), |text| created(&text, Timestamp::from_secs(u32::MAX.into())))?;
     match fields.password_hash.unwrap_or_default() {
         Value::Null => Ok(()),
-        hash => foreign::read(&hash).map(|_| ()).map_err(|fault| wrong_hash(&fault)),
+        hash => foreign::read(&hash).map(|_| ()).map_err(|fault| refused(wrong_hash(&fault))),
     }
 }
 
@@ -204,28 +209,6 @@ fn created(text: &str, now: Timestamp) -> Result<u64, Refused> {
         return Err(wrong("this time is still to come"));
     }
     Ok(at.as_millis())
-}
-
-/// Refuses a hash with a pepper that this server does not have: no password would ever match.
-fn refuse_other_pepper(engine: &Engine, text: &str) -> Result<(), Refused> {
-    let pepper = foreign::Stored::parse(text).ok().and_then(|stored| stored.pepper());
-    match pepper {
-        Some(id) if !engine.services.peppers.has(&id) => {
-            let why = "the hash was made with a pepper (its keyid) that password.pepper_file does not have";
-            Err(Refused::at("/password_hash", "unknown_pepper", why))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn wrong_hash(fault: &ForeignFault) -> Refused {
-    let code = match fault {
-        ForeignFault::Unknown(_) => "unknown_scheme",
-        ForeignFault::Refused { .. } => "refused_scheme",
-        ForeignFault::Form { .. } => "invalid_hash",
-        ForeignFault::OutOfBounds { .. } => "out_of_bounds",
-    };
-    Refused::at("/password_hash", code, fault.to_string())
 }
 
 /// Reads the fields of a line.

@@ -256,6 +256,9 @@ struct NewUser {
     /// As at sign-up.
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 1024)]
     password: Option<SecretText>,
+    /// In place of `password`: a hash that another system has made of it, as in an import.
+    #[schema(value_type = Option<Value>)]
+    password_hash: Option<Value>,
     /// At most 32, each of 1 to 64 characters from a-z, 0-9 and `_`.
     #[serde(default)]
     #[schema(value_type = Vec<RoleName>, max_items = 32)]
@@ -295,6 +298,7 @@ async fn post_user(
     let new = admin::New {
         email: &read.email,
         password: read.password.as_deref(),
+        password_hash: read.password_hash.as_ref(),
         roles: read.roles,
         verified: read.verified,
         carried: Carried {
@@ -305,8 +309,9 @@ async fn post_user(
             external_id: read.external_id.as_deref(),
         },
     };
-    let invite = read.invite.unwrap_or(read.password.is_none());
-    if invite && read.password.is_some() {
+    let has_password = read.password.is_some() || read.password_hash.is_some();
+    let invite = read.invite.unwrap_or(!has_password);
+    if invite && has_password {
         let message = String::from("an invitation sets the first password, and this account has one");
         return Err(Refusal::Field { pointer: "/invite", code: "has_password", message }.into());
     }
