@@ -17,6 +17,7 @@
 mod id;
 mod line;
 pub mod lines;
+pub mod patience;
 pub mod report;
 mod seen;
 
