@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service};
 use portcullis::testing::TestEngine;
-use portcullis::{Fields, MailKind, NewAccount, actix};
+use portcullis::{Fields, ImportOptions, MailKind, NewAccount, actix};
 use serde_json::json;
 
 use super::read;
@@ -226,4 +226,65 @@ async fn a_task_of_another_thread_makes_accounts() {
         engine.accounts().get(made.id()).await.unwrap().unwrap().id() == made.id()
     });
     assert!(made.await.unwrap());
+}
+
+#[tokio::test]
+async fn an_import_reports_each_line_that_gave_no_account_by_its_number() {
+    let auth = TestEngine::start().await.unwrap();
+    let there = auth.account("there@example.org").await.unwrap();
+    let text = "{\"email\":\"ada@example.org\",\"locale\":\"de\"}\r\n\n{\"email\":\"no address\"}\n\
+                {\"email\":\"there@example.org\"}\n{\"email\":\"bob@example.org\",\"roles\":[\"editor\"]}";
+    // As a reader gives them, with their ends or without; and bytes that are no text.
+    let lines = || text.split_inclusive('\n').map(str::as_bytes).chain([&b"\xff"[..]]);
+    let judged = auth.accounts().import(lines(), ImportOptions::new().dry_run()).await.unwrap();
+    assert!(auth.accounts().find("ada@example.org").await.unwrap().is_none());
+    let report = auth.accounts().import(lines(), ImportOptions::new().verified()).await.unwrap();
+    for report in [&judged, &report] {
+        assert_eq!((report.created, report.same, report.taken, report.refused), (2, 0, 1, 2));
+        let told: Vec<_> =
+            report.lines.iter().map(|line| (line.number, &*line.field, line.code, line.account)).collect();
+        let expected = [
+            (3, "/email", Some("invalid_email"), None),
+            (4, "email", None, Some(there.id())),
+            (6, "", Some("not_utf8"), None),
+        ];
+        assert_eq!(told, expected);
+        assert!(!format!("{report:?}").contains("example.org"), "{report:?}");
+    }
+    let ada = auth.accounts().find("ada@example.org").await.unwrap().unwrap();
+    assert!(ada.is_email_verified());
+    assert_eq!(ada.locale(), Some("de"));
+    let many = (0..3_000).map(|_| "no account");
+    let refused = auth.accounts().import(many, ImportOptions::new()).await.unwrap();
+    assert_eq!((refused.refused, refused.lines.len(), refused.not_shown), (3_000, 1_000, 2_000));
+}
+
+/// A program drops an import in the middle, and begins another one while one is at work.
+#[tokio::test]
+async fn one_import_is_at_work_and_one_that_is_dropped_gives_its_place_back() {
+    let auth = TestEngine::start().await.unwrap();
+    let other = auth.accounts();
+    let asked = std::cell::Cell::new(0);
+    let endless = std::iter::repeat_with(|| {
+        asked.set(asked.get() + 1);
+        format!("{{\"email\":\"user{}@example.org\"}}", asked.get())
+    });
+    let accounts = auth.accounts();
+    let cut = accounts.import(endless, ImportOptions::new());
+    let second = async {
+        while asked.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        other.import(["{\"email\":\"ada@example.org\"}"], ImportOptions::new()).await
+    };
+    let second = tokio::select! {
+        biased;
+        _ = cut => panic!("it has no end"),
+        second = second => second,
+    };
+    assert!(second.unwrap_err().is_refusal());
+    let last = || other.import(["{\"email\":\"ada@example.org\"}"], ImportOptions::new());
+    // What it was doing on the thread of the actors ends first.
+    wait_until("the place", async || last().await.is_ok()).await;
+    assert!(other.find("ada@example.org").await.unwrap().is_some());
 }
