@@ -194,7 +194,7 @@ impl SignUps {
                 let name = sign_up.name.clone().filter(|_| is_own);
                 let locale = sign_up.locale.clone().filter(|_| is_own);
                 let end_ms = (now + REPEATS_FOR).as_millis();
-                let next = SignUpV2 { name, locale, phc, end_ms, stage, ..sign_up.clone() };
+                let next = SignUpV2 { name, phc, end_ms, stage, locale, ..sign_up.clone() };
                 let others = self.ids_of(sign_up.name_key).filter(|other| *other != id.to_bytes());
                 let writes = others.map(Write::Remove).chain([Write::Put(next.clone())]).collect();
                 let verdict = if is_own { Proof::Open(next) } else { Proof::SetPassword(next) };
