@@ -153,7 +153,7 @@ fn the_configuration_is_as_complete_in_json_as_in_words() {
     assert!(of("webhook[1].url")["from"].as_str().unwrap().ends_with("portcullis.toml:6"), "{}", json.text);
     assert_eq!(of("webhook[1].events")["value"], Value::Array(Vec::new()));
     assert_eq!(of("hook.claims")["value"], "https://c.example.org/");
-    assert_eq!(of("hook.sign_up")["value"], "");
+    assert_eq!(of("hook.sign_up")["value"], Value::Null);
     let lines = words.text.lines().filter(|line| !line.starts_with("[[")).count();
     assert_eq!(items.len(), lines, "{}\n{}", words.text, json.text);
     // The secret is in its file.
