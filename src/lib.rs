@@ -115,6 +115,7 @@
 //! | have the API in an application of one's own | [`actix::mount`], [`actix::connection_limit`] |
 //! | guard a handler, CSRF included | [`SignedIn`], [`MaybeSignedIn`], [`HasRole`], [`Recent`], and [`Identity`] that they lead to |
 //! | make accounts, give roles, and say what accounts carry, without HTTP | [`Engine::accounts`], [`Fields`] |
+//! | take over the accounts of another system, with the hashes of their passwords | [`Accounts::import`] |
 //! | be told of new accounts, ended sessions and the like | [`Engine::events`] |
 //! | open a session without a password | [`flow::issue`], [`Mode`], [`Opened::into_response`] |
 //! | send mails in one's own words | [`Deliver`] |
@@ -137,6 +138,8 @@ pub use engine::hooks::{
 pub use engine::{Engine, StartError};
 #[doc(inline)]
 pub use flow::admin::events::{Event, EventCursor, EventGap, Events};
+#[doc(inline)]
+pub use flow::admin::import::{ImportOptions, ImportReport, ImportedLine};
 #[doc(inline)]
 pub use flow::admin::{Account, Accounts, Fields, NewAccount};
 #[doc(inline)]

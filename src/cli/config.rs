@@ -170,7 +170,8 @@ fn is_elsewhere(file: Option<&SecretFile>) -> bool {
 
 fn show(cli: &Cli, reader: &Reader) {
     if cli.json {
-        let items = reader.entries().map(|(key, entry)| match entry {
+        let entries = reader.entries().map(|(key, entry)| (key.to_owned(), entry));
+        let items = entries.chain(reader.repeated_entries()).map(|(key, entry)| match entry {
             Some((value, from)) => json!({"key": key, "value": value, "from": from}),
             None => json!({"key": key, "value": null, "from": "default"}),
         });

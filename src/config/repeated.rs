@@ -58,6 +58,17 @@ impl Reader {
         }
     }
 
+    /// Returns the entries of each of the sections, as [`Reader::entries`] returns the others, with the name `webhook[0].url` for
+    /// that of the first one.
+    pub fn repeated_entries(&self) -> impl Iterator<Item = (String, Option<(serde_json::Value, &str)>)> {
+        self.repeated.iter().enumerate().flat_map(|(number, each)| {
+            each.entries().map(move |(key, entry)| {
+                let (section, field) = key.split_once('.').unwrap_or((key, ""));
+                (format!("{section}[{number}].{field}"), entry)
+            })
+        })
+    }
+
     /// Lists the values of the sections, as [`Reader::show`] lists the others.
     pub(super) fn show_repeated(&self) -> String {
         let Some((name, _)) = self.repeatable else { return String::new() };

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::admission::Outcome;
+use super::check::confirm_beside_link;
 use super::check::link_turn::LinkTurn;
 use super::client::Client;
 use super::log_out::end_others;
@@ -12,13 +13,13 @@ use super::sign_up::judge;
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, FindHolder};
-use crate::registry::account::{AccountV4, Change, Origin, SignUp, SignedUp};
+use crate::registry::account::{AccountV4, Change, ExtraChange, Origin, SignUp, SignedUp};
 use crate::registry::lockout::actor::{Clear, StateOf};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{HandOut, Peek, RememberUse, UsedLately};
 use crate::registry::reset::{Cause, LinkUse, MailedV2, Mint, Purpose, Redeem};
 use crate::registry::sign_up::actor::{Confirm, Discard, FindWaiting, Half, Prove, Settle};
-use crate::registry::sign_up::{Proof, SignUpV1};
+use crate::registry::sign_up::{Proof, SignUpV2};
 use crate::registry::throttle::class::Class;
 use crate::token::opaque::{OpaqueToken, TokenKind};
 use crate::value::account_name::{AccountName, NameKey};
@@ -49,6 +50,26 @@ fn read_half(engine: &Engine, half: &str) -> Option<Half> {
 /// Errors: [`Refusal::InvalidMailedToken`] if it was not used, or not lately.
 pub(super) async fn used_lately(engine: &Engine, redeem: Redeem) -> Result<LinkUse, FlowError> {
     Ok(engine.mailed.ask(UsedLately { redeem }).await?.ok_or(Refusal::InvalidMailedToken)?)
+}
+
+/// Judges a request with a password whose link was used a short while ago: it is the same request if it has the password of
+/// the account.
+///
+/// Security: whoever finds the used link could guess the password by it, so guesses are counted like those beside a link.
+/// They all get the answer of a link that was never good.
+pub(super) async fn repeat_with_password(
+    engine: &Engine,
+    client: &Client,
+    redeem: Redeem,
+    password: &str,
+) -> Result<(), FlowError> {
+    let account = account_by_id(engine, used_lately(engine, redeem).await?.account).await?;
+    let phcs = account.phc.clone().into_iter().collect();
+    let checked = confirm_beside_link(engine, client, redeem.id, &account, password, phcs).await;
+    checked.map_err(|error| match error {
+        FlowError::Refused(_) => Refusal::InvalidMailedToken.into(),
+        fault @ FlowError::Fault(_) => fault,
+    })
 }
 
 /// Returns the account of a token.
@@ -123,7 +144,7 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
 
 /// Judges a sign-up by the rules of now, which may be others than when it began, unless its account was made since. It goes on
 /// waiting, in case they are changed back. Its client has the link, so the answer tells nobody of the address.
-fn judge_again(engine: &Engine, sign_up: &SignUpV1, has_account: bool) -> Result<(), Refusal> {
+fn judge_again(engine: &Engine, sign_up: &SignUpV2, has_account: bool) -> Result<(), Refusal> {
     if has_account {
         return Ok(());
     }
@@ -144,7 +165,7 @@ async fn next_step(engine: &Engine, account: &AccountV4, link: &OpaqueToken) -> 
 }
 
 /// Makes the account of a sign-up of which both halves were shown.
-async fn open_account(engine: &Engine, client: &Client, sign_up: SignUpV1) -> Result<(), FlowError> {
+async fn open_account(engine: &Engine, client: &Client, sign_up: SignUpV2) -> Result<(), FlowError> {
     let id = sign_up.id;
     let name = NameKey(sign_up.name_key);
     let phc = sign_up.phc.clone();
@@ -174,7 +195,7 @@ async fn open_account(engine: &Engine, client: &Client, sign_up: SignUpV1) -> Re
 async fn account_to_set_password(
     engine: &Engine,
     client: &Client,
-    sign_up: SignUpV1,
+    sign_up: SignUpV2,
 ) -> Result<AccountV4, FlowError> {
     match engine.accounts.ask(proved(sign_up)).await? {
         SignedUp::Created(account) => {
@@ -189,7 +210,7 @@ async fn account_to_set_password(
     }
 }
 
-fn proved(sign_up: SignUpV1) -> SignUp {
+fn proved(sign_up: SignUpV2) -> SignUp {
     SignUp {
         id: sign_up.id,
         name_key: NameKey(sign_up.name_key),
@@ -199,7 +220,7 @@ fn proved(sign_up: SignUpV1) -> SignUp {
         roles: Vec::new(),
         verified: true,
         origin: Origin::Mailbox,
-        extra: None,
+        extra: ExtraChange { locale: sign_up.locale, ..ExtraChange::default() }.made(),
     }
 }
 

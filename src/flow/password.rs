@@ -2,25 +2,25 @@
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
+use super::check::confirm_password;
 use super::check::link_turn::LinkTurn;
-use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
 use super::grant::{Issued, Opened, Proved};
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, invalid_email, parse_name};
+use super::refusal::{Refusal, invalid_email, parse_name};
 use super::sign_up::{new_password, parse_password};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Advice, Lane};
-use crate::registry::account::actor::{Alter, ById, FindHolder};
+use crate::registry::account::actor::{Alter, FindHolder};
 use crate::registry::account::{Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{Peek, RememberUse};
-use crate::registry::reset::{Cause, LinkUse, Purpose, Redeem};
+use crate::registry::reset::{Cause, LinkUse, Purpose};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{NAME_BYTES_MAX, NameError, NameKey};
 
@@ -60,7 +60,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             let _turn = LinkTurn::take(engine, redeem.id).await;
             // A password that is too weak must not cost the token.
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
-                return repeat_reset(engine, client, redeem, password).await.map(|()| None);
+                return mailed::repeat_with_password(engine, client, redeem, password).await.map(|()| None);
             };
             let account = mailed::account_of(engine, &seen).await?;
             let place = client.place(Lane::Known);
@@ -90,26 +90,6 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             devices::give(engine, client, &account).await.map(Some)
         })
         .await
-}
-
-/// Judges a reset whose link was used a short while ago: it is the same request if it has the same password.
-///
-/// Security: whoever finds the used link could guess the password by it, so guesses are counted like those beside a link.
-/// They all get the answer of a link that was never good.
-async fn repeat_reset(
-    engine: &Engine,
-    client: &Client,
-    redeem: Redeem,
-    password: &str,
-) -> Result<(), FlowError> {
-    let id = mailed::used_lately(engine, redeem).await?.account;
-    let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
-    let phcs = account.phc.clone().into_iter().collect();
-    let checked = confirm_beside_link(engine, client, redeem.id, &account, password, phcs).await;
-    checked.map_err(|error| match error {
-        FlowError::Refused(_) => Refusal::InvalidMailedToken.into(),
-        fault @ FlowError::Fault(_) => fault,
-    })
 }
 
 /// Sets a new password with the old one. Every session ends, and the client gets a new one of the same kind: a copy of

@@ -11,6 +11,11 @@ use std::borrow::Cow;
 
 use actix_web::http::header::{AsHeaderName, HeaderMap};
 
+use crate::value::locale;
+
+/// The most elements of `Accept-Language` that are looked at.
+const LANGUAGES_MAX: usize = 20;
+
 /// The error for a header that cannot be read in one way only.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Unreadable {
@@ -37,6 +42,15 @@ pub(super) fn lossy(headers: &HeaderMap, name: impl AsHeaderName) -> Cow<'_, str
     headers.get(name).map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value.as_bytes()))
 }
 
+/// Returns the language that the client prefers, as far as it says: the first of `Accept-Language` that is a tag, in its
+/// canonical case. Browsers write the list in the order of preference.
+pub(super) fn accepted_language(headers: &HeaderMap) -> Option<Box<str>> {
+    let list = headers.get(actix_web::http::header::ACCEPT_LANGUAGE)?.to_str().ok()?;
+    let tags =
+        list.split(',').take(LANGUAGES_MAX).map(|element| element.split(';').next().unwrap_or_default());
+    tags.into_iter().find_map(|tag| locale::parse(tag).ok())
+}
+
 /// Says whether the `Accept` header names `media_type` itself, not by a wildcard, and does not refuse it by `q=0`.
 pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let values = headers.get_all(actix_web::http::header::ACCEPT);
@@ -54,7 +68,7 @@ pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{ACCEPT, HeaderName, HeaderValue, ORIGIN};
+    use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderName, HeaderValue, ORIGIN};
 
     use super::*;
 
@@ -80,6 +94,28 @@ mod tests {
         }
         assert_eq!(lossy(&headers(ORIGIN, &[b"caf\xe9", b"x"]), ORIGIN), "caf\u{fffd}");
         assert_eq!(lossy(&HeaderMap::new(), ORIGIN), "");
+    }
+
+    #[test]
+    fn the_first_tag_of_a_list_of_languages_counts() {
+        let late = "*,".repeat(LANGUAGES_MAX - 1);
+        let last: &'static str = (late.clone() + "de").leak();
+        let too_late: &'static str = (late + "*,de").leak();
+        for (values, expected) in [
+            (&[][..], None),
+            (&[&b"de-at,de;q=0.9,en;q=0.8"[..]], Some("de-AT")),
+            (&[b" *;q=0.1 , en_GB, , fr;q=0.2, de"], Some("fr")),
+            (&[b"*"], None),
+            (&[b""], None),
+            (&[b"\xff, de"], None),
+            // One that comes twice is read as its first.
+            (&[b"fr", b"de"], Some("fr")),
+            (&[last.as_bytes()], Some("de")),
+            (&[too_late.as_bytes()], None),
+        ] {
+            let found = accepted_language(&headers(ACCEPT_LANGUAGE, values));
+            assert_eq!(found.as_deref(), expected, "{values:?}");
+        }
     }
 
     #[test]

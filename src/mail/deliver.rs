@@ -57,8 +57,9 @@ pub struct Mail<'a> {
     pub kind: MailKind,
     /// The address that it goes to.
     pub recipient: &'a str,
-    /// The language of the account that the mail is for, as its owner or an administrator has set it: a tag of BCP 47, such as
-    /// `en-GB`. `None` if none is set, and where there is no account: for a sign-up, and for most mails to a former address.
+    /// The language of whom the mail is for: of the account, as its owner or an administrator has set it, or of the sign-up or
+    /// invitation of which there is no account yet. A tag of BCP 47, such as `en-GB`. `None` if none is set, and for most mails
+    /// to a former address.
     pub locale: Option<&'a str>,
     /// The token of the link, if it has one.
     pub token: Option<&'a str>,

@@ -3,11 +3,11 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use portcullis::resource_server::Verifier;
 use portcullis::token::Rejected;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::{ORIGIN, PASSWORD, TestServer};
+use crate::support::{ORIGIN, PASSWORD, TestServer, send};
 
 const ROOT: &str = "root@test.org";
 const ADA: &str = "ada@test.org";
@@ -238,4 +238,80 @@ async fn access_tokens_carry_the_named_fields_and_a_change_from_the_next_refresh
     assert!(verifier.check(&access).is_ok());
     // This server takes its own tokens.
     assert_eq!(server.get_as("/v1/me", &next.text("access_token")).await.status, StatusCode::OK);
+}
+
+/// Signs up with `body`, and returns the half of the client.
+async fn sign_up_with(server: &TestServer, body: &Value, accepts: &str) -> String {
+    let request = server.request(Method::POST, "/v1/signup").header("accept-language", accepts).json(body);
+    let answer = send(request).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
+    answer.text("signup_token")
+}
+
+#[tokio::test]
+async fn a_sign_up_says_the_language_of_its_account() {
+    for (locale, expected) in [
+        (json!("de-at"), Some("de-AT")),
+        // As the browser prefers, if the page says nothing.
+        (Value::Null, Some("fr-CH")),
+        (json!(""), None),
+    ] {
+        let server = TestServer::start();
+        let root = server.operator_account(ROOT, &["admin"]).await;
+        let body = json!({"email": ADA, "password": PASSWORD, "locale": locale});
+        let half = sign_up_with(&server, &body, "fr-ch, fr;q=0.9, en;q=0.8").await;
+        let link = server.mailed(ADA, "Confirm").await;
+        let waiting = server.get_as(&format!("{USERS}?status=pending"), &root).await;
+        assert_eq!(waiting.body["items"][0].get("locale").and_then(Value::as_str), expected);
+        // It is on disk.
+        let server = server.restart();
+        assert_eq!(server.confirm(&link, &half).await.status, StatusCode::NO_CONTENT);
+        let access = server.tokens(ADA).await.0;
+        let me = server.get_as("/v1/me", &access).await;
+        assert_eq!(me.body.get("locale").and_then(Value::as_str), expected, "{}", me.body);
+    }
+    // Where addresses need no proof, at once.
+    let server = TestServer::with(&[("signup.verify_email", "off")]);
+    let made =
+        server.post("/v1/signup", json!({"email": ADA, "password": PASSWORD, "locale": "de-at"})).await;
+    assert_eq!((made.status, &made.body["user"]["locale"]), (StatusCode::CREATED, &json!("de-AT")));
+}
+
+/// A stranger may have signed up with the address: the mailbox alone takes nothing of that over.
+#[tokio::test]
+async fn the_link_alone_takes_no_language_of_a_sign_up_over() {
+    let server = TestServer::start();
+    let body = json!({"email": ADA, "password": "a phrase of somebody else", "name": "Eve", "locale": "fr"});
+    sign_up_with(&server, &body, "fr").await;
+    let link = server.mailed(ADA, "Confirm").await;
+    let next = server.verify(&link).await;
+    assert_eq!(server.reset(&next.text("token"), PASSWORD).await.status, StatusCode::NO_CONTENT);
+    let access = server.tokens(ADA).await.0;
+    let me = server.get_as("/v1/me", &access).await;
+    assert_eq!([me.body.get("locale"), Some(&me.body["name"])], [None, Some(&Value::Null)], "{}", me.body);
+}
+
+/// Whether the address has an account shows neither in the refusal nor in the work.
+#[tokio::test]
+async fn what_is_no_language_is_refused_for_free_and_taken_addresses_alike() {
+    let server = TestServer::start();
+    server.account(ADA).await;
+    let engine = server.engine.upgrade().unwrap();
+    for (locale, code) in [(json!("en_GB"), "invalid_locale"), (json!(7), "invalid_type")] {
+        let mut answers = Vec::new();
+        for email in [ADA, "free@test.org"] {
+            let hashes = engine.work().hashes;
+            let body = json!({"email": email, "password": PASSWORD, "locale": locale});
+            let answer = server.post("/v1/signup", body).await;
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
+            assert_eq!(answer.body["errors"][0]["pointer"], json!("/locale"));
+            assert_eq!(answer.body["errors"][0]["code"], json!(code));
+            assert_eq!(engine.work().hashes, hashes);
+            answers.push(answer.body["errors"].clone());
+        }
+        assert_eq!(answers[0], answers[1]);
+    }
+    // A header that is no list of languages refuses nobody.
+    let body = json!({"email": "free@test.org", "password": PASSWORD});
+    sign_up_with(&server, &body, ";;q=1,,*").await;
 }

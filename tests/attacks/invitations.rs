@@ -58,7 +58,8 @@ async fn an_invitation_makes_one_account_with_its_roles_and_a_proved_address() {
     assert_eq!(me.body["roles"], json!(["editor", "staff"]));
     assert_eq!(me.body["name"], json!("Guest"));
     assert_eq!(me.body["locale"], json!("de"));
-    is_dead(&accept(&server, &token).await, "used");
+    let other = json!({"token": token, "password": "another rather good phrase"});
+    is_dead(&server.post("/v1/invitations/accept", other).await, "used");
     assert!(server.get_as("/v1/admin/invitations", &root).await.array("items").is_empty());
     // An address that has an account: the administrator is told, and nobody else is asked.
     assert_eq!(invite(&server, &root, GUEST, &[]).await.problem(), (409, "email_taken"));
@@ -103,7 +104,103 @@ async fn links_that_are_guessed_replayed_replaced_withdrawn_or_late_get_one_answ
     assert_eq!(refused.problem(), (401, "invalid_credentials"));
 }
 
-/// Two use one link at once: one makes the account, and the other learns nothing.
+/// The owner sends the same twice, also at once: a double click, a page in React's strict mode, an answer that was lost. It is
+/// done once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_again_is_done_for_ten_minutes_and_makes_no_second_account() {
+    let server = Arc::new(TestServer::with(&[("throttle.reset.burst", "100")]));
+    let root = server.operator_account(ROOT, &["admin"]).await;
+    let mut last = String::new();
+    for round in 0..4 {
+        let email = format!("guest{round}@elsewhere.test");
+        invite(&server, &root, &email, &["editor"]).await;
+        last = server.mailed(&email, SUBJECT).await;
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let (server, token) = (Arc::clone(&server), last.clone());
+            all.spawn(async move { accept(&server, &token).await });
+        }
+        for answer in all.join_all().await {
+            assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+        }
+        assert_eq!(server.log_in(&email, PASSWORD).await.status, StatusCode::OK);
+    }
+    assert_eq!(server.engine.upgrade().unwrap().links_in_use(), 0);
+    let accepted = server.get_as("/v1/admin/audit?type=invitation.accepted", &root).await;
+    assert_eq!(accepted.array("items").len(), 4, "{}", accepted.body);
+
+    let engine = server.engine.upgrade().unwrap();
+    server.clock.advance(Duration::from_secs(590));
+    assert_eq!(accept(&server, &last).await.status, StatusCode::NO_CONTENT);
+    server.clock.advance(Duration::from_secs(11));
+    let hashes = engine.work().hashes;
+    is_dead(&accept(&server, &last).await, "ten minutes later");
+    assert_eq!(engine.work().hashes, hashes);
+}
+
+/// I find a used link in a history or a log: I take no account by it, and learn neither its password nor its name, for which
+/// I have five guesses, and then not even the right one.
+#[tokio::test]
+async fn a_used_link_opens_and_tells_nothing_to_whom_it_was_not_mailed() {
+    let server = TestServer::with(&[("throttle.reset.burst", "100")]);
+    let root = server.operator_account(ROOT, &["admin"]).await;
+    invite(&server, &root, GUEST, &[]).await;
+    let token = server.mailed(GUEST, SUBJECT).await;
+    let send = async |password: &str, name: Option<&str>, locale: Option<&str>| {
+        let body = json!({"token": token, "password": password, "name": name, "locale": locale});
+        server.post("/v1/invitations/accept", body).await
+    };
+    let owners = (PASSWORD, Some("Ada"), Some("de"));
+    assert_eq!(send(owners.0, owners.1, owners.2).await.status, StatusCode::NO_CONTENT);
+    // Another request with the right password is another request: nothing of it would be done.
+    for (name, locale) in [(None, Some("de")), (Some("Eve"), Some("de")), (Some("Ada"), None), (None, None)] {
+        is_dead(&send(PASSWORD, name, locale).await, "another name or language");
+    }
+    let engine = server.engine.upgrade().unwrap();
+    for guess in 0..5 {
+        is_dead(&send(&format!("a guess of the password {guess}"), owners.1, owners.2).await, "a guess");
+    }
+    let hashes = engine.work().hashes;
+    is_dead(&send(owners.0, owners.1, owners.2).await, "the right one after five guesses");
+    assert_eq!(engine.work().hashes, hashes);
+    // I have locked the link, and not the owner.
+    let ada = server.log_in(GUEST, PASSWORD).await;
+    assert_eq!([&ada.body["user"]["name"], &ada.body["user"]["locale"]], [&json!("Ada"), &json!("de")]);
+}
+
+/// How the account of an invitation changes before the link is used again.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    Deleted,
+    NewPassword,
+    Restart,
+}
+
+/// I have all that the owner sent. It makes no account that is gone, and does not tell that a password was changed to.
+#[tokio::test]
+async fn the_same_again_is_judged_by_how_the_account_stands_now() {
+    for since in [Since::Deleted, Since::NewPassword, Since::Restart] {
+        let mut server = TestServer::start();
+        let root = server.operator_account(ROOT, &["admin"]).await;
+        invite(&server, &root, GUEST, &[]).await;
+        let token = server.mailed(GUEST, SUBJECT).await;
+        assert_eq!(accept(&server, &token).await.status, StatusCode::NO_CONTENT);
+        match since {
+            Since::Deleted => {
+                server.operated(json!({"operation": "user_delete", "user": GUEST})).await;
+            }
+            Since::NewPassword => {
+                let (access, _) = server.tokens(GUEST).await;
+                let changed = server.change_password(&access, PASSWORD, "an entirely different phrase").await;
+                assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+            }
+            Since::Restart => server = server.restart(),
+        }
+        is_dead(&accept(&server, &token).await, &format!("{since:?}"));
+    }
+}
+
+/// Two use one link at once with passwords of their own: one makes the account, and the other learns nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_that_use_a_link_at_once_makes_the_account() {
     let server = Arc::new(TestServer::start());
@@ -113,9 +210,11 @@ async fn one_of_two_that_use_a_link_at_once_makes_the_account() {
         invite(&server, &root, &email, &["editor"]).await;
         let token = server.mailed(&email, SUBJECT).await;
         let mut both = tokio::task::JoinSet::new();
-        for _ in 0..2 {
+        for number in 0..2 {
             let (server, token) = (Arc::clone(&server), token.clone());
-            both.spawn(async move { accept(&server, &token).await });
+            let password = format!("a rather good phrase of number {number}");
+            let body = json!({"token": token, "password": password});
+            both.spawn(async move { server.post("/v1/invitations/accept", body).await });
         }
         let answers = both.join_all().await;
         let made = answers.iter().filter(|answer| answer.status == StatusCode::NO_CONTENT).count();

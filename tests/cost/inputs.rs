@@ -47,7 +47,12 @@ type Fields = (&'static str, &'static str, Sender, &'static [(&'static str, Kind
 
 /// Every endpoint with its sender and its fields.
 pub const FIELDS: &[Fields] = &[
-    ("POST", "/v1/signup", Stranger, &[("email", Email), ("password", Password), ("name", Text)]),
+    (
+        "POST",
+        "/v1/signup",
+        Stranger,
+        &[("email", Email), ("password", Password), ("name", Text), ("locale", Text)],
+    ),
     ("POST", "/v1/login", Stranger, &[("email", Email), ("password", Password)]),
     ("GET", "/v1/admin/events", Admin, &[("after", Text), ("types", Text)]),
     ("POST", "/v1/reauthenticate", User, &[("password", Password)]),
@@ -87,7 +92,12 @@ pub const FIELDS: &[Fields] = &[
         Stranger,
         &[("token", Token), ("email", Email), ("password", Password)],
     ),
-    ("POST", "/v1/invitations/accept", Stranger, &[("token", Token), ("password", Password), ("name", Text)]),
+    (
+        "POST",
+        "/v1/invitations/accept",
+        Stranger,
+        &[("token", Token), ("password", Password), ("name", Text), ("locale", Text)],
+    ),
     ("POST", "/v1/unlock", Stranger, &[("token", Token)]),
     ("POST", "/v1/introspect", Admin, &[("token", Token)]),
     ("GET", "/v1/revocations", Admin, &[("since", Text), ("wait", Text)]),

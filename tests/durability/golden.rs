@@ -19,7 +19,8 @@ use portcullis::registry::reset::{MailedV1, MailedV2, Purpose};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
 use portcullis::registry::sign_up::invitation::{InvitationV1, Inviter};
-use portcullis::registry::sign_up::{SignUpV1, Stage};
+use portcullis::registry::sign_up::record::SignUpV1;
+use portcullis::registry::sign_up::{SignUpV2, Stage};
 use portcullis::value::id::{AccountId, FamilyId};
 
 use crate::support::values::{from_hex, hex};
@@ -525,6 +526,10 @@ fn sign_up() -> SignUpV1 {
     }
 }
 
+fn sign_up_v2() -> SignUpV2 {
+    SignUpV2 { locale: Some("de-AT".into()), ..sign_up().into() }
+}
+
 fn invitation() -> InvitationV1 {
     InvitationV1 {
         id: AccountId::from_bytes([26; 16]).unwrap(),
@@ -544,6 +549,11 @@ fn invitation() -> InvitationV1 {
 #[test]
 fn records_of_later_tables_keep_their_bytes() {
     check_bytes("v2/sign_up", &sign_up());
+    // Earlier versions asked nobody for a language.
+    let first = SignUpV2 { locale: None, ..sign_up_v2() };
+    check_upcast(&sign_up(), &first);
+    assert_eq!(encode(&first).unwrap().len(), encode(&sign_up()).unwrap().len() + 1);
+    check_bytes("v5/sign_up", &sign_up_v2());
     check_bytes("v2/invitation", &invitation());
     let key = FileCheckV1 {
         file: CheckedFile::Device,

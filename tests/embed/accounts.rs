@@ -1,13 +1,15 @@
 //! Accounts that the program makes and changes without HTTP.
 
+use std::time::Duration;
+
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service};
 use portcullis::testing::TestEngine;
-use portcullis::{Fields, MailKind, NewAccount, actix};
+use portcullis::{Fields, ImportOptions, MailKind, NewAccount, actix};
 use serde_json::json;
 
 use super::read;
-use crate::support::PASSWORD;
+use crate::support::{PASSWORD, wait_until};
 
 #[tokio::test]
 async fn a_user_who_was_made_without_http_logs_in_over_http() {
@@ -112,14 +114,78 @@ async fn a_mail_says_the_language_of_the_account_that_it_is_for() {
     let undo = auth.mail("ada@example.org", MailKind::EmailUndo).await.unwrap();
     assert_eq!(undo.locale.as_deref(), Some("de"));
 
-    // No account, or none that has said its language.
+    // An account that has said no language.
     let bob = auth.account("bob@example.org").await.unwrap();
     auth.accounts().send_reset(bob.id()).await.unwrap();
     assert_eq!(auth.mail("bob@example.org", MailKind::Invitation).await.unwrap().locale, None);
-    let sign_up = json!({"email": "new@example.org", "password": PASSWORD});
-    let sign_up = TestRequest::post().uri("/auth/v1/signup").set_json(sign_up).to_request();
-    assert_eq!(call_service(&app, sign_up).await.status(), 202);
-    assert_eq!(auth.mail("new@example.org", MailKind::Verify).await.unwrap().locale, None);
+}
+
+#[tokio::test]
+async fn a_mail_of_a_sign_up_says_its_language_and_one_to_a_taken_address_that_of_the_account() {
+    let auth = TestEngine::start().await.unwrap();
+    let app = init_service(App::new().configure(actix::mount("/auth", &auth))).await;
+    let sign_up = async |email: &str, locale: Option<&str>, accepts: Option<&str>| {
+        let body = json!({"email": email, "password": PASSWORD, "locale": locale});
+        let mut request = TestRequest::post().uri("/auth/v1/signup").set_json(body);
+        if let Some(accepts) = accepts {
+            request = request.insert_header(("accept-language", accepts));
+        }
+        call_service(&app, request.to_request()).await.status().as_u16()
+    };
+    for (number, locale, accepts, expected) in [
+        (0, None, None, None),
+        (1, Some("de-at"), Some("fr"), Some("de-AT")),
+        (2, None, Some("*, pt-br;q=0.8, en"), Some("pt-BR")),
+        // Said not to have one.
+        (3, Some(""), Some("fr"), None),
+    ] {
+        let email = format!("new{number}@example.org");
+        assert_eq!(sign_up(&email, locale, accepts).await, 202);
+        let mail = auth.mail(&email, MailKind::Verify).await.unwrap();
+        assert_eq!(mail.locale.as_deref(), expected, "{number}");
+    }
+    // The link is mailed again in the same language, whatever the client of that request prefers.
+    auth.advance(Duration::from_hours(1));
+    let again = json!({"email": "new1@example.org"});
+    let again = TestRequest::post().uri("/auth/v1/email/verify/resend").set_json(again);
+    let again = again.insert_header(("accept-language", "fr")).to_request();
+    assert_eq!(call_service(&app, again).await.status(), 202);
+    let sent = || auth.mails().into_iter().filter(|mail| mail.recipient == "new1@example.org");
+    wait_until("the mail again", async || sent().count() == 2).await;
+    assert!(sent().all(|mail| mail.locale.as_deref() == Some("de-AT")));
+
+    let german = Fields::new().locale("de");
+    let new = NewAccount::new("ada@example.org").password(PASSWORD).verified().fields(german);
+    auth.accounts().create(new).await.unwrap();
+    assert_eq!(sign_up("ada@example.org", Some("fr"), None).await, 202);
+    let mail = auth.mail("ada@example.org", MailKind::AlreadyRegistered).await.unwrap();
+    assert_eq!(mail.locale.as_deref(), Some("de"));
+}
+
+#[tokio::test]
+async fn an_invitation_has_a_language_until_its_owner_says_another() {
+    let auth = TestEngine::start().await.unwrap();
+    let app = init_service(App::new().configure(actix::mount("/auth", &auth))).await;
+    let root = auth.account("root@example.org").await.unwrap();
+    auth.accounts().set_roles(root.id(), ["admin"]).await.unwrap();
+    let root = auth.log_in_with_cookie(root.id()).await.unwrap();
+    for (number, invited, accepted, expected) in [
+        (0, Some("de-at"), None, Some("de-AT")),
+        (1, Some("de"), Some("fr-ch"), Some("fr-CH")),
+        (2, None, Some("fr"), Some("fr")),
+    ] {
+        let email = format!("guest{number}@example.org");
+        let invite = json!({"email": email, "locale": invited});
+        let invite = root.on(TestRequest::post().uri("/auth/v1/admin/invitations").set_json(invite));
+        assert_eq!(call_service(&app, invite.to_request()).await.status(), 201);
+        let mail = auth.mail(&email, MailKind::AccountInvitation).await.unwrap();
+        assert_eq!(mail.locale.as_deref().map(str::to_lowercase).as_deref(), invited);
+        let accept = json!({"token": mail.token, "password": PASSWORD, "locale": accepted});
+        let accept = TestRequest::post().uri("/auth/v1/invitations/accept").set_json(accept).to_request();
+        assert_eq!(call_service(&app, accept).await.status(), 204);
+        let account = auth.accounts().find(&email).await.unwrap().unwrap();
+        assert_eq!(account.locale(), expected, "{number}");
+    }
 }
 
 #[tokio::test]
@@ -160,4 +226,65 @@ async fn a_task_of_another_thread_makes_accounts() {
         engine.accounts().get(made.id()).await.unwrap().unwrap().id() == made.id()
     });
     assert!(made.await.unwrap());
+}
+
+#[tokio::test]
+async fn an_import_reports_each_line_that_gave_no_account_by_its_number() {
+    let auth = TestEngine::start().await.unwrap();
+    let there = auth.account("there@example.org").await.unwrap();
+    let text = "{\"email\":\"ada@example.org\",\"locale\":\"de\"}\r\n\n{\"email\":\"no address\"}\n\
+                {\"email\":\"there@example.org\"}\n{\"email\":\"bob@example.org\",\"roles\":[\"editor\"]}";
+    // As a reader gives them, with their ends or without; and bytes that are no text.
+    let lines = || text.split_inclusive('\n').map(str::as_bytes).chain([&b"\xff"[..]]);
+    let judged = auth.accounts().import(lines(), ImportOptions::new().dry_run()).await.unwrap();
+    assert!(auth.accounts().find("ada@example.org").await.unwrap().is_none());
+    let report = auth.accounts().import(lines(), ImportOptions::new().verified()).await.unwrap();
+    for report in [&judged, &report] {
+        assert_eq!((report.created, report.same, report.taken, report.refused), (2, 1, 0, 2));
+        let told: Vec<_> =
+            report.lines.iter().map(|line| (line.number, &*line.field, line.code, line.account)).collect();
+        let expected = [
+            (3, "/email", Some("invalid_email"), None),
+            (4, "email", None, Some(there.id())),
+            (6, "", Some("not_utf8"), None),
+        ];
+        assert_eq!(told, expected);
+        assert!(!format!("{report:?}").contains("example.org"), "{report:?}");
+    }
+    let ada = auth.accounts().find("ada@example.org").await.unwrap().unwrap();
+    assert!(ada.is_email_verified());
+    assert_eq!(ada.locale(), Some("de"));
+    let many = (0..3_000).map(|_| "no account");
+    let refused = auth.accounts().import(many, ImportOptions::new()).await.unwrap();
+    assert_eq!((refused.refused, refused.lines.len(), refused.not_shown), (3_000, 1_000, 2_000));
+}
+
+/// A program drops an import in the middle, and begins another one while one is at work.
+#[tokio::test]
+async fn one_import_is_at_work_and_one_that_is_dropped_gives_its_place_back() {
+    let auth = TestEngine::start().await.unwrap();
+    let other = auth.accounts();
+    let asked = std::cell::Cell::new(0);
+    let endless = std::iter::repeat_with(|| {
+        asked.set(asked.get() + 1);
+        format!("{{\"email\":\"user{}@example.org\"}}", asked.get())
+    });
+    let accounts = auth.accounts();
+    let cut = accounts.import(endless, ImportOptions::new());
+    let second = async {
+        while asked.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        other.import(["{\"email\":\"ada@example.org\"}"], ImportOptions::new()).await
+    };
+    let second = tokio::select! {
+        biased;
+        _ = cut => panic!("it has no end"),
+        second = second => second,
+    };
+    assert!(second.unwrap_err().is_refusal());
+    let last = || other.import(["{\"email\":\"ada@example.org\"}"], ImportOptions::new());
+    // What it was doing on the thread of the actors ends first.
+    wait_until("the place", async || last().await.is_ok()).await;
+    assert!(other.find("ada@example.org").await.unwrap().is_some());
 }

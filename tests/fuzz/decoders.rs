@@ -24,8 +24,9 @@ use portcullis::registry::refresh::record::{FamilyV1, FamilyV2};
 use portcullis::registry::reset::{MailedV1, MailedV2};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
-use portcullis::registry::sign_up::SignUpV1;
+use portcullis::registry::sign_up::SignUpV2;
 use portcullis::registry::sign_up::invitation::InvitationV1;
+use portcullis::registry::sign_up::record::SignUpV1;
 use portcullis::registry::tables::kept;
 use portcullis::registry::throttle;
 use portcullis::registry::throttle::saved::{RECORD_BYTES, SavedRecord};
@@ -257,6 +258,7 @@ pub fn values() -> Reader {
             check::<MailV1>(bytes),
             check::<MailV2>(bytes),
             check::<SignUpV1>(bytes),
+            check::<SignUpV2>(bytes),
             check::<InvitationV1>(bytes),
             check::<ApiKeyV1>(bytes),
             check::<FileCheckV1>(bytes),
@@ -272,7 +274,9 @@ pub fn values() -> Reader {
     for file in files {
         text += &std::fs::read_to_string(file).unwrap();
     }
-    text += &std::fs::read_to_string(golden().join("api_key.txt")).unwrap();
+    for file in ["api_key.txt", "../v5/sign_up.txt"] {
+        text += &std::fs::read_to_string(golden().join(file)).unwrap();
+    }
     let value = |line: &str| vec![(String::from("value"), from_hex(line.rsplit(' ').next().unwrap()))];
     Reader { name: "values", seeds: text.lines().map(value).collect(), repair: |_, _| (), read }
 }

@@ -2,12 +2,13 @@
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::api::foreign_hashes::vectors;
 use crate::support::TestServer;
-use crate::support::process::{Process, run};
+use crate::support::process::{BINARY, Process, Ran, run, serve};
 
 const BCRYPT: &str = "$2b$04$S9ilWY4dIWqV0CrXWNqO3OZatHQ/vPVHWbFsKubrrXIBorXpCkxM6";
 
@@ -173,4 +174,64 @@ async fn users_of_each_system_log_in_with_the_password_of_there() {
         assert_eq!(wrong.status.as_u16(), 401, "{system}");
         assert_eq!(server.log_in("ada@test.org", password).await.status.as_u16(), 200, "{system}");
     }
+}
+
+/// What each log-in takes once the hashes of other systems are stored: an import says it before and after, and the checklist as
+/// long as they are there.
+#[test]
+fn a_dry_run_an_import_and_the_checklist_say_what_the_hashes_add_to_each_log_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let files = tempfile::tempdir().unwrap();
+    let own = [("PORTCULLIS__PASSWORD__MEMORY_KIB", "1024"), ("PORTCULLIS__PASSWORD__PASSES", "1")];
+    let mut command = serve(dir);
+    command.envs(own);
+    let _process = Process::spawn(command);
+    // Dearer than a hash of here: bcrypt of cost 12.
+    let dear = BCRYPT.replace("$04$", "$12$");
+    let line = |name: &str, hash: &str| {
+        format!("{}\n", json!({"email": format!("{name}@test.org"), "password_hash": hash}))
+    };
+    let file = written(files.path(), "dear.ndjson", &line("ada", &dear));
+    let import = |more: &[&str]| run(&[&["user", "import", &file], more].concat(), dir).exits(0);
+    let grown = |ran: &Ran| {
+        let said: Value = serde_json::from_str(&ran.text).unwrap();
+        let kib = |name: &str| said["log_in_kib"][name].as_u64().unwrap();
+        (kib("before"), kib("after"))
+    };
+    let (before, after) = grown(&import(&["--dry-run", "--json"]));
+    assert_eq!(before, 1024);
+    assert!(after > before, "{after}");
+    let times = format!("{}.{}", after / before, after * 10 / before % 10);
+    let would = format!(
+        "every log-in would take about {times} times as long as before, until log-ins have replaced the dearest hashes"
+    );
+    import(&["--dry-run"]).says("1 account would be created").says(&would);
+    // Nothing has changed yet.
+    let checked = || {
+        let mut command = Command::new(BINARY);
+        Ran::of(command.args(["doctor", "--data-dir"]).arg(dir).envs(own)).text
+    };
+    assert!(!checked().contains("hashes of other systems"));
+    import(&[]).says("1 account created").says(&would.replace("would take", "takes"));
+    let work = after as f64 / before as f64;
+    let said = checked();
+    let of_doctor = said
+        .lines()
+        .find(|line| line.contains("hashes of other systems"))
+        .unwrap_or_else(|| panic!("{said}"));
+    let expected = format!(
+        "warn  hashes of other systems: 1 account has one that no log-in has replaced yet; each log-in takes the work of \
+         {work:.1} hashes of our own, up to "
+    );
+    assert!(of_doctor.starts_with(&expected), "{of_doctor}\n{expected}");
+    assert!(
+        of_doctor.contains(" log-ins per second: each check of a password takes the work of theirs too"),
+        "{of_doctor}"
+    );
+    assert!(of_doctor.ends_with("set [password] drop_foreign_after_days = 180"), "{of_doctor}");
+    // A hash that is no dearer than those that are there adds nothing, so nothing is said.
+    let file = written(files.path(), "same.ndjson", &line("bob", &dear));
+    let same = run(&["user", "import", &file], dir).exits(0);
+    assert!(!same.text.contains("times as long"), "{}", same.text);
 }

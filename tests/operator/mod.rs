@@ -15,6 +15,7 @@ mod log_lines;
 mod mail_delivery;
 mod mail_server;
 mod operators;
+mod receivers;
 mod signals;
 mod storm;
 mod webhooks;

@@ -27,6 +27,11 @@ use super::values::PASSWORD;
 /// Every log-in and sign-up is for tokens.
 const MODE: Mode<'_> = Mode::Token { audience: Audience::App };
 
+/// A sign-up with all that one may have.
+const fn form(email: &str) -> sign_up::Form<'_> {
+    sign_up::Form { email, password: PASSWORD, name: Some("Ada"), locale: Some("de-AT") }
+}
+
 /// Hashes that other systems have made: two costs of one program, another program, and a digest.
 const FOREIGN: [&str; 4] = [
     "$2b$04$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
@@ -221,7 +226,7 @@ impl World {
         let known = address(pair, true, n);
         let unknown = address(pair, false, n);
         if pair == Pair::Resend {
-            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None, MODE).await.result.ok();
+            sign_up::sign_up(engine, &client(n), form(&known), MODE).await.result.ok();
             return;
         }
         if pair == Pair::LogInForeign {
@@ -257,7 +262,7 @@ impl World {
             }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
             Pair::SignUp | Pair::SignUpReserved | Pair::SignUpKept => {
-                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None, MODE).await.result.ok();
+                sign_up::sign_up(engine, &client(n), form(&email), MODE).await.result.ok();
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
             Pair::Resend | Pair::ResendKept => {

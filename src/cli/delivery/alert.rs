@@ -1,4 +1,4 @@
-//! `portcullis alert`, and the webhook of the configuration.
+//! `portcullis alert`.
 
 use super::super::{Cli, Failure};
 use clap::Subcommand;
@@ -22,9 +22,6 @@ impl AlertCommand {
 
 #[cfg(feature = "alert")]
 mod calls {
-    use std::io;
-    use std::time::Duration;
-
     use portcullis::config::Config;
     use portcullis::server::background::webhook::Webhook;
     use portcullis::system::clock::Clock;
@@ -33,8 +30,6 @@ mod calls {
     use super::super::run_async;
     use crate::cli::{Cli, Failure};
 
-    /// How long a connection for a check may take.
-    const CONNECT_WITHIN: Duration = Duration::from_secs(5);
     /// Sends a test alert.
     pub(super) fn test(cli: &Cli, config: &Config) -> Result<(), Failure> {
         let webhook = Webhook::from_config(config).map_err(Failure::usage)?;
@@ -52,28 +47,12 @@ mod calls {
         );
         Ok(())
     }
-
-    /// Connects to the host of the webhook, and sends nothing. Returns the host with what came of it; `None` without a
-    /// webhook that can be used.
-    pub(in crate::cli) fn probe(config: &Config) -> Option<(String, io::Result<()>)> {
-        let webhook = Webhook::from_config(config).ok()??;
-        let within = async { tokio::time::timeout(CONNECT_WITHIN, webhook.connect()).await };
-        let connected = run_async(within).ok()?.unwrap_or_else(|late| Err(late.into()));
-        Some((webhook.host(), connected))
-    }
 }
 
-#[cfg(feature = "alert")]
-pub(in crate::cli) use calls::probe;
 #[cfg(feature = "alert")]
 use calls::test;
 
 #[cfg(not(feature = "alert"))]
 fn test(_: &Cli, _: &portcullis::Config) -> Result<(), Failure> {
     Err(Failure::usage("this build sends no alerts: build it with the feature alert"))
-}
-
-#[cfg(not(feature = "alert"))]
-pub(in crate::cli) fn probe(_: &portcullis::Config) -> Option<(String, std::io::Result<()>)> {
-    None
 }

@@ -1,7 +1,8 @@
-//! The commands that test mails and alerts, and the transport of mails.
+//! The commands that test mails and alerts, the transport of mails, and whether receivers of calls can be reached.
 
 pub(super) mod alert;
 pub(super) mod mail;
+pub(super) mod receivers;
 pub(super) mod webhook;
 
 use super::Failure;

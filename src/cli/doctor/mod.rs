@@ -24,6 +24,7 @@ use portcullis::system::{descriptors, memory};
 use portcullis::token::Keys;
 use serde_json::{Value, json};
 
+use super::delivery::receivers::Probed;
 use super::{Cli, Failure, counted, operate, remembered, say};
 
 /// A hash that takes less time than this is too cheap to guess.
@@ -85,7 +86,7 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     lines.extend(audit_log(&config));
     lines.extend(clock(&config));
     lines.extend(mail_server(&config));
-    lines.extend(webhook(&config));
+    lines.extend(receivers(&config));
     lines.extend(running_server(&config, hash_time));
     if cli.json {
         let items: Vec<Value> = lines.iter().map(Line::json).collect();
@@ -259,16 +260,11 @@ fn mail_server(config: &Config) -> Vec<Line> {
     vec![Line::new(probed.is_ok(), "fail", what, why, fix)]
 }
 
-/// Connects to the host of the webhook of alerts. Sends nothing.
-fn webhook(config: &Config) -> Option<Line> {
-    let (host, connected) = super::delivery::alert::probe(config)?;
-    let what = match &connected {
-        Ok(()) => format!("webhook of alerts at {host}, connected"),
-        Err(error) => format!("webhook of alerts at {host}, {error}"),
-    };
-    let why = "no alert reaches anybody, but for the log";
-    let fix = "check [alert] webhook and the network, then run: portcullis alert test";
-    Some(Line::new(connected.is_ok(), "fail", what, why, fix))
+/// Connects to every program that the server calls: the webhook of alerts, webhooks and hooks. Asks nothing of them.
+fn receivers(config: &Config) -> Vec<Line> {
+    let probed = super::delivery::receivers::probe_all(config).into_iter();
+    let line = |Probed { what, is_reached, why, fix }: Probed| Line::new(is_reached, "fail", what, &why, fix);
+    probed.map(line).collect()
 }
 
 /// Says what the mail server was asked for.

@@ -24,6 +24,8 @@ use crate::cli::{Cli, Failure, counted, say};
 
 /// Reports that are shown, those of users who are there from before last. `--report` has all.
 const SHOWN_MAX: usize = 100;
+/// The bytes that are sent at once.
+const PART_BYTES: usize = 64 * 1024;
 /// The most bytes of the parameters of Firebase.
 const CONFIG_BYTES_MAX: usize = 64 * 1024;
 
@@ -112,6 +114,10 @@ impl Import {
         let read: Box<dyn Read + Send> =
             if is_stdin { Box::new(io::stdin()) } else { Box::new(open(&self.file)?) };
         if format == Format::Portcullis {
+            let mut read = BufReader::with_capacity(PART_BYTES, read);
+            // Whoever writes into a pipe may take its time before the first line: the server does not wait for that.
+            let first = read.fill_buf().map(<[u8]>::len);
+            first.map_err(|error| Failure::at(&self.file, &error))?;
             return Ok(Source::Lines(read));
         }
         let options = Options { now: Clock::system().system_now(), firebase };
@@ -198,7 +204,7 @@ fn dearer(grown: &Value, is_dry: bool) -> String {
 /// The input of an import.
 enum Source {
     /// Lines, as they are.
-    Lines(Box<dyn Read + Send>),
+    Lines(BufReader<Box<dyn Read + Send>>),
     /// Lines made of a dump.
     Dump(Box<Dump<Box<dyn Read + Send>>>),
 }
@@ -307,7 +313,7 @@ fn send(mut write: &UnixStream, source: Source, told: &Mutex<Told>) -> Result<()
         }
         Source::Dump(dump) => dump,
     };
-    let mut write = BufWriter::with_capacity(64 * 1024, write);
+    let mut write = BufWriter::with_capacity(PART_BYTES, write);
     let mut number = 0;
     loop {
         number += 1;

@@ -1,10 +1,10 @@
 //! What an account carries beside its credentials, as its owner or an administrator sends it.
 
 use crate::flow::refusal::Refusal;
-use crate::flow::sign_up::new_name;
+use crate::flow::sign_up::{new_locale, new_name};
 use crate::registry::account::ExtraChange;
+use crate::value::external_id;
 use crate::value::json_object::{NewObject, ObjectFault};
-use crate::value::{external_id, locale};
 
 /// What an account is to carry from now on. A field that is `None` stays as it is, an empty one is taken away. An object
 /// replaces the one from before as a whole.
@@ -46,7 +46,7 @@ impl Carried<'_> {
         let or_none = |typed: &str, parsed: Result<Box<str>, Refusal>| {
             if typed.is_empty() { Ok(Box::default()) } else { parsed }
         };
-        let locale = self.locale.map(|typed| or_none(typed, locale::parse(typed).map_err(wrong_locale)));
+        let locale = self.locale.map(new_locale);
         let external_id = self.external_id.map(|typed| {
             or_none(
                 typed,
@@ -68,10 +68,6 @@ impl Carried<'_> {
             },
         })
     }
-}
-
-fn wrong_locale(error: locale::LocaleError) -> Refusal {
-    wrong("/locale", "invalid_locale", error)
 }
 
 fn wrong(pointer: &'static str, code: &'static str, error: impl std::fmt::Display) -> Refusal {

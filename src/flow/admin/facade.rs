@@ -278,7 +278,7 @@ impl Accounts<'_> {
     }
 
     /// Runs `work` on the actors' thread, whatever runtime asks.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl AsyncFnOnce(&Engine, &Admin) -> Result<T, FlowError> + Send + 'static,
     ) -> Result<T, Error> {

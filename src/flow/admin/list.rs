@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{ById, Find, FindExternal, List};
 use crate::registry::account::{AccountV4, Status};
-use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::SignUpV2;
 use crate::registry::sign_up::actor::{ListWaiting, WaitingById, WaitingOf};
 use crate::system::clock::Timestamp;
 use crate::value::id::AccountId;
@@ -53,7 +53,7 @@ pub enum Found {
     /// An account.
     Account(AccountV4),
     /// A sign-up that waits for the proof of its address: no account yet. Its id is the one that the account would have.
-    SignUp(SignUpV1),
+    SignUp(SignUpV2),
 }
 
 impl Found {
@@ -69,18 +69,27 @@ impl Found {
     pub fn json(&self) -> Value {
         match self {
             Self::Account(account) => account_json(account),
-            Self::SignUp(sign_up) => json!({
-                "id": sign_up.id.to_string(),
-                "email": sign_up.email,
-                "email_verified": false,
-                "name": sign_up.name,
-                "roles": [],
-                "status": "pending",
-                "created_at": Timestamp(sign_up.begun_ms).rfc3339(),
-                "expires_at": Timestamp(sign_up.end_ms).rfc3339(),
-            }),
+            Self::SignUp(sign_up) => sign_up_json(sign_up),
         }
     }
+}
+
+/// Describes a sign-up that waits for an administrator.
+fn sign_up_json(sign_up: &SignUpV2) -> Value {
+    let mut shown = json!({
+        "id": sign_up.id.to_string(),
+        "email": sign_up.email,
+        "email_verified": false,
+        "name": sign_up.name,
+        "roles": [],
+        "status": "pending",
+        "created_at": Timestamp(sign_up.begun_ms).rfc3339(),
+        "expires_at": Timestamp(sign_up.end_ms).rfc3339(),
+    });
+    if let (Some(fields), Some(locale)) = (shown.as_object_mut(), &sign_up.locale) {
+        fields.insert(String::from("locale"), Value::from(&**locale));
+    }
+    shown
 }
 
 /// Describes an account for an administrator. What it does not carry is left out.

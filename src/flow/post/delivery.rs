@@ -8,8 +8,8 @@ use crate::registry::account::actor::{ById, Find};
 use crate::registry::outbox::{Kind, MailV2, open_token};
 use crate::registry::reset::actor::{FindLive, Restart};
 use crate::registry::reset::{MailedV2, Purpose};
-use crate::registry::sign_up::actor::EndOf;
-use crate::registry::sign_up::invitation::actor::EndOfInvitation;
+use crate::registry::sign_up::actor::{EndOf, WaitingById};
+use crate::registry::sign_up::invitation::actor::{EndOfInvitation, Link, PeekInvitation};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, MailedId};
@@ -48,25 +48,36 @@ async fn is_open_invitation(engine: &Engine, token: &str) -> Result<bool, FlowEr
     Ok(engine.invitations.ask(asked).await?.is_some())
 }
 
-/// Returns the language of the account that a mail is for: the one of its link's `token`, or else the one that has its address.
+/// Returns the language of whom a mail is for: of the invitation, the account or the sign-up of its link's `token`, or else of
+/// the account that has its address.
 pub(crate) async fn locale_of(
     engine: &Engine,
     mail: &MailV2,
     token: Option<&Zeroizing<String>>,
 ) -> Result<Option<String>, FlowError> {
+    let global_epoch = engine.global_epoch;
     let linked = token.and_then(|token| engine.services.edge.read(TokenKind::Mailed, token).ok());
+    if let Some(read) = linked.as_ref().filter(|_| mail.kind == Kind::AccountInvitation) {
+        let Some(id) = AccountId::from_bytes(read.id) else { return Ok(None) };
+        let link = Link { id, digest: read.secret.digest(), global_epoch };
+        let invitation = engine.invitations.ask(PeekInvitation { link }).await?;
+        return Ok(invitation.and_then(|invitation| invitation.locale).map(String::from));
+    }
     let linked = match linked.and_then(|read| MailedId::from_bytes(read.id)) {
         Some(id) => engine.mailed.ask(FindLive { id }).await?,
         None => None,
     };
-    let account = match linked.and_then(|token| AccountId::from_bytes(token.account)) {
-        Some(id) => engine.accounts.ask(ById { id }).await?,
-        None => {
-            let Ok(name) = parse_name(&mail.to) else { return Ok(None) };
-            engine.accounts.ask(Find { name: name.key(&engine.services.keys.directory) }).await?
-        }
+    let Some(id) = linked.and_then(|token| AccountId::from_bytes(token.account)) else {
+        let Ok(name) = parse_name(&mail.to) else { return Ok(None) };
+        let account = engine.accounts.ask(Find { name: name.key(&engine.services.keys.directory) }).await?;
+        return Ok(account.and_then(|account| account.locale().map(str::to_owned)));
     };
-    Ok(account.and_then(|account| account.locale().map(str::to_owned)))
+    if let Some(account) = engine.accounts.ask(ById { id }).await? {
+        return Ok(account.locale().map(str::to_owned));
+    }
+    // No account yet: its sign-up has this id.
+    let sign_up = engine.sign_ups.ask(WaitingById { id, global_epoch }).await?;
+    Ok(sign_up.and_then(|sign_up| sign_up.locale).map(String::from))
 }
 
 async fn is_live(engine: &Engine, token: &str, restart: bool) -> Result<bool, FlowError> {

@@ -18,7 +18,7 @@ use crate::registry::outbox::actor::Waiting;
 use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
 use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
-use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::SignUpV2;
 use crate::registry::sign_up::invitation::InvitationV1;
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
@@ -51,7 +51,7 @@ impl Addressee {
     }
 
     /// Addresses the client that signed up. The link belongs to this sign-up: its id is the one that the account will have.
-    pub(super) fn of_sign_up(sign_up: &SignUpV1) -> Self {
+    pub(super) fn of_sign_up(sign_up: &SignUpV2) -> Self {
         Self {
             account: sign_up.id,
             pending: Some(sign_up.name_key),

@@ -23,7 +23,7 @@ use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
 use crate::journal::append::handle::Class as JournalClass;
 use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::actor::{Delete, FindHolder};
-use crate::registry::account::{AccountV4, Holder, Origin, SignUp, SignedUp};
+use crate::registry::account::{AccountV4, ExtraChange, Holder, Origin, SignUp, SignedUp};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::Begin;
@@ -31,6 +31,7 @@ use crate::registry::throttle::class::Class;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::AccountName;
 use crate::value::id::AccountId;
+use crate::value::locale;
 
 /// Room in the journal for what logs a new account in: its session and its device, each in a block of the disk.
 const LOG_IN_BYTES: usize = 16 * 1024;
@@ -44,28 +45,34 @@ pub enum Done {
     LoggedIn(Box<Opened>),
 }
 
-/// Signs up for an account. `name` is the name to display. Where addresses need no proof, `mode` says what the account is
-/// logged in with.
-pub async fn sign_up(
-    engine: &Engine,
-    client: &Client,
-    email: &str,
-    password: &str,
-    name: Option<&str>,
-    mode: Mode<'_>,
-) -> Outcome<Done> {
+/// What somebody who signs up sends.
+#[derive(Clone, Copy)]
+pub struct Form<'a> {
+    /// The address.
+    pub email: &'a str,
+    /// The password.
+    pub password: &'a str,
+    /// The name to display.
+    pub name: Option<&'a str>,
+    /// The language of the owner.
+    pub locale: Option<&'a str>,
+}
+
+/// Signs up for an account. Where addresses need no proof, `mode` says what the account is logged in with.
+pub async fn sign_up(engine: &Engine, client: &Client, form: Form<'_>, mode: Mode<'_>) -> Outcome<Done> {
     engine
         .admitted(Class::Signup, client, async |_| {
             if !engine.services.config.signup.enabled {
                 return Err(Refusal::SignupDisabled.into());
             }
-            let account_name = parse_new_name(&engine.services.config, email)?;
+            let account_name = parse_new_name(&engine.services.config, form.email)?;
             judge(&engine.services.config.signup, &account_name)?;
-            let display = display_name(name)?;
+            let display = display_name(form.name)?;
+            let locale = language(form.locale)?;
             ask_hook(engine, client, &account_name, display.as_deref()).await?;
             let place = client.place(Lane::Quiet);
-            let phc = new_password(engine, place, password, account_name.as_str(), "/password").await?;
-            let new = New { name: account_name, display, phc };
+            let phc = new_password(engine, place, form.password, account_name.as_str(), "/password").await?;
+            let new = New { name: account_name, display, locale, phc };
             if engine.services.config.signup.verify_email {
                 begin(engine, client, new).await.map(Done::Mailed)
             } else {
@@ -119,6 +126,7 @@ async fn ask_hook(
 struct New {
     name: AccountName,
     display: Option<Box<str>>,
+    locale: Option<Box<str>>,
     phc: Box<str>,
 }
 
@@ -135,6 +143,7 @@ async fn begin(engine: &Engine, client: &Client, new: New) -> Result<Zeroizing<S
         name_key,
         email: new.name.as_str().into(),
         name: new.display,
+        locale: new.locale,
         phc: new.phc,
         half: secret.digest(),
         global_epoch: engine.global_epoch,
@@ -176,7 +185,7 @@ async fn create_and_log_in(
         roles: Vec::new(),
         verified: true,
         origin: Origin::Nobody,
-        extra: None,
+        extra: ExtraChange { locale: new.locale, ..ExtraChange::default() }.made(),
     };
     // On a full disk refuse before anything changes.
     let room = engine.journal.reserve(LOG_IN_BYTES, JournalClass::Ordinary)?;
@@ -259,6 +268,22 @@ pub(in crate::flow) fn display_name(name: Option<&str>) -> Result<Option<Box<str
     Ok(Some(name.into()))
 }
 
+/// Reads the language of an owner. An empty one is none.
+pub(in crate::flow) fn language(locale: Option<&str>) -> Result<Option<Box<str>>, Refusal> {
+    let Some(typed) = locale.filter(|typed| !typed.is_empty()) else { return Ok(None) };
+    let parsed = locale::parse(typed).map_err(|error| Refusal::Field {
+        pointer: "/locale",
+        code: "invalid_locale",
+        message: error.to_string(),
+    });
+    parsed.map(Some)
+}
+
+/// Reads the language that the owner of an account is to have from now on. An empty one takes the language away.
+pub(in crate::flow) fn new_locale(locale: &str) -> Result<Box<str>, Refusal> {
+    language(Some(locale)).map(Option::unwrap_or_default)
+}
+
 /// Reads the name that an account is to have from now on. An empty one takes the name away.
 pub(in crate::flow) fn new_name(name: &str) -> Result<Box<str>, Refusal> {
     display_name(Some(name)).map(Option::unwrap_or_default)
@@ -296,7 +321,7 @@ mod tests {
     async fn sign_up(engine: &Engine, client: &Client, email: &str) -> Result<Opened, FlowError> {
         let name = AccountName::parse(email).unwrap();
         let phc = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA".into();
-        create_and_log_in(engine, client, New { name, display: None, phc }, MODE).await
+        create_and_log_in(engine, client, New { name, display: None, locale: None, phc }, MODE).await
     }
 
     async fn exists(engine: &Engine, email: &str) -> bool {
@@ -385,7 +410,8 @@ mod tests {
                 let mut works = Vec::new();
                 for email in ["ada@test.org", "bob@test.org"] {
                     let before = engine.work();
-                    let signed_up = super::sign_up(&engine, &client, email, password, None, MODE).await;
+                    let form = Form { email, password, name: None, locale: None };
+                    let signed_up = super::sign_up(&engine, &client, form, MODE).await;
                     let refused = signed_up.result.err();
                     assert!(
                         matches!(refused, Some(FlowError::Refused(Refusal::SignupRefused { .. }))),

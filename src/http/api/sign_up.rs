@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 use super::shared_body::ModeName;
 use crate::flow::client::Client;
 use crate::flow::log_in::Mode;
-use crate::flow::sign_up::{Done, sign_up};
+use crate::flow::sign_up::{Done, Form, sign_up};
 use crate::http::body::Body;
 use crate::http::endpoint::Eng;
+use crate::http::header::accepted_language;
 use crate::http::rejection::Rejection;
 use crate::http::request::csrf_source;
 use crate::http::response::{CookieSession, TokenPair, opened_response, sign_up_cookie};
@@ -63,6 +64,9 @@ struct SignUp {
     /// The name by which the owner wants to be called: at most 100 characters.
     #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$", example = "Ada")]
     name: Option<String>,
+    /// The language of the owner. Without it, the first tag of `Accept-Language`.
+    #[schema(max_length = 35, pattern = "^([A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*)?$", example = "en-GB")]
+    locale: Option<String>,
     #[serde(default)]
     mode: ModeName,
 }
@@ -95,7 +99,14 @@ async fn post_signup(
             Mode::Cookie { remember: false, replaces: None }
         }
     };
-    let outcome = sign_up(&engine, &client, &read.email, &read.password, read.name.as_deref(), mode).await;
+    let preferred = accepted_language(request.headers());
+    let form = Form {
+        email: &read.email,
+        password: &read.password,
+        name: read.name.as_deref(),
+        locale: read.locale.as_deref().or(preferred.as_deref()),
+    };
+    let outcome = sign_up(&engine, &client, form, mode).await;
     outcome.respond(|done| match done {
         Done::Mailed(half) => match read.mode {
             ModeName::Token => HttpResponse::Accepted()

@@ -1,14 +1,14 @@
 //! The mailbox around [`SignUps`].
 
 pub use super::state::{Begin, Confirm, Half, Prove};
-use super::{Proof, SignUpV1, SignUps};
+use super::{Proof, SignUpV2, SignUps};
 use crate::registry::{handles, reads, registry};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 use crate::value::search::Search;
 
-registry!(SignUps, SignUpV1, "sign-up");
+registry!(SignUps, SignUpV2, "sign-up");
 
 /// Notes that the account of a sign-up exists.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ pub struct WaitingById {
 }
 
 handles!(SignUps {
-    Begin => Option<SignUpV1>, Ordinary, |sign_ups, begin, now| sign_ups.begin(begin, now);
+    Begin => Option<SignUpV2>, Ordinary, |sign_ups, begin, now| sign_ups.begin(begin, now);
     Prove => Proof, Ordinary, |sign_ups, prove, now| sign_ups.prove(prove, now);
     Settle => (), Ordinary, |sign_ups, settle, _| sign_ups.settle(settle.id);
     Discard => (), Ordinary, |sign_ups, discard, _| sign_ups.discard(discard.id);
@@ -104,20 +104,20 @@ reads!(SignUps {
         names.retain(|name| sign_ups.has_any(*name));
         names
     };
-    ListWaiting => Vec<SignUpV1>, |sign_ups, list, now| {
-        let is_wanted = |sign_up: &SignUpV1| list.q.as_ref().is_none_or(|q| {
+    ListWaiting => Vec<SignUpV2>, |sign_ups, list, now| {
+        let is_wanted = |sign_up: &SignUpV2| list.q.as_ref().is_none_or(|q| {
             q.finds_address(&sign_up.email) || sign_up.name.as_deref().is_some_and(|name| q.finds_name(name))
         });
         sign_ups.list_waiting(list.after, list.limit, list.global_epoch, now, is_wanted)
     };
-    WaitingOf => Vec<SignUpV1>, |sign_ups, of, now| {
+    WaitingOf => Vec<SignUpV2>, |sign_ups, of, now| {
         sign_ups.all_waiting(of.name, of.global_epoch, now).cloned().collect()
     };
-    WaitingById => Option<SignUpV1>, |sign_ups, by_id, now| {
+    WaitingById => Option<SignUpV2>, |sign_ups, by_id, now| {
         sign_ups.waiting_by_id(by_id.id, by_id.global_epoch, now).cloned()
     };
     EndOf => Option<Timestamp>, |sign_ups, asked, now| sign_ups.end_of(asked.id, asked.global_epoch, now);
-    FindWaiting => Option<SignUpV1>, |sign_ups, find, now| {
+    FindWaiting => Option<SignUpV2>, |sign_ups, find, now| {
         sign_ups.waiting(find.name, find.half, find.global_epoch, now).cloned()
     };
 });

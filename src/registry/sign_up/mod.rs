@@ -30,5 +30,5 @@ pub mod invitation;
 pub mod record;
 pub mod state;
 
-pub use record::{SignUpV1, Stage};
+pub use record::{SignUpV2, Stage};
 pub use state::{Begin, Limits, Proof, SignUps};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::record::{SignUpV1, Stage};
+use super::record::{SignUpV2, Stage};
 use crate::registry::buckets::Buckets;
 use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
@@ -12,7 +12,7 @@ use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
 /// A decision about sign-ups with verdict `V`.
-pub type Decision<V> = record::Decision<SignUpV1, V>;
+pub type Decision<V> = record::Decision<SignUpV2, V>;
 
 /// The most records of one address.
 pub const PER_ADDRESS_MAX: usize = 3;
@@ -38,6 +38,8 @@ pub struct Begin {
     pub email: Box<str>,
     /// The name that the owner wants to be called by.
     pub name: Option<Box<str>>,
+    /// The language of the owner.
+    pub locale: Option<Box<str>>,
     /// The PHC string of the password.
     pub phc: Box<str>,
     /// SHA-256 of the secret of the browser's half.
@@ -73,11 +75,11 @@ pub struct Prove {
 pub enum Proof {
     /// Both halves belong together: the account is to be made with the password of this sign-up, unless that has been
     /// done already.
-    Open(SignUpV1),
+    Open(SignUpV2),
     /// Both halves belong together, and the account exists.
     Opened,
     /// The mailbox alone has proved the address: the owner is to set a password. The record holds none.
-    SetPassword(SignUpV1),
+    SetPassword(SignUpV2),
     /// The link belongs to an account that was there before, and was used within the hour. Says whether the account had
     /// a password that the link made usable.
     Confirmed {
@@ -107,7 +109,7 @@ pub struct Confirm {
 
 /// All sign-ups of one engine.
 pub struct SignUps {
-    by_id: Buckets<[u8; 16], SignUpV1>,
+    by_id: Buckets<[u8; 16], SignUpV2>,
     /// The ids of the records of each address, the oldest first.
     by_name: BTreeSet<([u8; 16], u64, [u8; 16])>,
     /// The ids of all records, the oldest first.
@@ -122,7 +124,7 @@ impl SignUps {
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], SignUpV1> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], SignUpV2> {
         &self.by_id
     }
 
@@ -131,9 +133,9 @@ impl SignUps {
     ///
     /// Security: which of these it is shows neither in the number of writes nor in their length, as long as the address
     /// has a place. When it has none, taken and free addresses are alike again.
-    pub fn begin(&self, begin: Begin, now: Timestamp) -> Decision<Option<SignUpV1>> {
+    pub fn begin(&self, begin: Begin, now: Timestamp) -> Decision<Option<SignUpV2>> {
         let key = begin.id.to_bytes();
-        let alive: Vec<&SignUpV1> = self.of_name(begin.name_key, begin.global_epoch, now).collect();
+        let alive: Vec<&SignUpV2> = self.of_name(begin.name_key, begin.global_epoch, now).collect();
         let is_full = alive.len() >= PER_ADDRESS_MAX;
         if begin.is_taken && is_full {
             return Decision::remove(key, None);
@@ -156,11 +158,12 @@ impl SignUps {
         }
         let is_taken = begin.is_taken;
         let nobodys = |text: Box<str>| if is_taken { "-".repeat(text.len()).into() } else { text };
-        let sign_up = SignUpV1 {
+        let sign_up = SignUpV2 {
             id: begin.id,
             name_key: begin.name_key.0,
             email: begin.email,
             name: begin.name.map(nobodys),
+            locale: begin.locale.map(nobodys),
             phc: Some(nobodys(begin.phc)),
             half: Some(begin.half.0),
             global_epoch: begin.global_epoch,
@@ -187,10 +190,11 @@ impl SignUps {
             Stage::Waiting => {
                 let stage = if is_own { Stage::Opening } else { Stage::Proved };
                 let phc = sign_up.phc.clone().filter(|_| is_own);
-                // A stranger may have chosen the name, too.
+                // A stranger may have chosen name and language, too.
                 let name = sign_up.name.clone().filter(|_| is_own);
+                let locale = sign_up.locale.clone().filter(|_| is_own);
                 let end_ms = (now + REPEATS_FOR).as_millis();
-                let next = SignUpV1 { name, phc, end_ms, stage, ..sign_up.clone() };
+                let next = SignUpV2 { name, phc, end_ms, stage, locale, ..sign_up.clone() };
                 let others = self.ids_of(sign_up.name_key).filter(|other| *other != id.to_bytes());
                 let writes = others.map(Write::Remove).chain([Write::Put(next.clone())]).collect();
                 let verdict = if is_own { Proof::Open(next) } else { Proof::SetPassword(next) };
@@ -207,7 +211,8 @@ impl SignUps {
     pub fn settle(&self, id: AccountId) -> Decision<()> {
         match self.by_id.get(&id.to_bytes()) {
             Some(sign_up) if sign_up.stage == Stage::Opening => {
-                let settled = SignUpV1 { stage: Stage::Opened, phc: None, name: None, ..sign_up.clone() };
+                let stage = Stage::Opened;
+                let settled = SignUpV2 { stage, phc: None, name: None, locale: None, ..sign_up.clone() };
                 Decision::put(settled, ())
             }
             _ => Decision::unchanged(()),
@@ -224,11 +229,12 @@ impl SignUps {
 
     /// Decides that the address of an account is proved by a link, which gets the same answer for an hour.
     pub fn confirm(&self, confirm: Confirm, now: Timestamp) -> Decision<()> {
-        let confirmed = SignUpV1 {
+        let confirmed = SignUpV2 {
             id: confirm.id,
             name_key: confirm.name_key.0,
             email: confirm.email,
             name: None,
+            locale: None,
             phc: None,
             half: None,
             global_epoch: confirm.global_epoch,
@@ -258,8 +264,8 @@ impl SignUps {
         half: Option<Half>,
         global_epoch: u64,
         now: Timestamp,
-    ) -> Option<&SignUpV1> {
-        let is_own = |sign_up: &&SignUpV1| {
+    ) -> Option<&SignUpV2> {
+        let is_own = |sign_up: &&SignUpV2| {
             let digest = sign_up.half.map(SecretDigest);
             half.is_some_and(|half| half.id == sign_up.id && Some(half.digest) == digest)
         };
@@ -275,8 +281,8 @@ impl SignUps {
         limit: usize,
         global_epoch: u64,
         now: Timestamp,
-        is_wanted: impl Fn(&SignUpV1) -> bool,
-    ) -> Vec<SignUpV1> {
+        is_wanted: impl Fn(&SignUpV2) -> bool,
+    ) -> Vec<SignUpV2> {
         let all = self.by_id.iter().map(|(_, sign_up)| sign_up);
         let waiting = all.filter(|sign_up| is_waiting(sign_up, global_epoch, now));
         let mut page: Vec<_> = waiting
@@ -292,12 +298,12 @@ impl SignUps {
         name: NameKey,
         global_epoch: u64,
         now: Timestamp,
-    ) -> impl DoubleEndedIterator<Item = &SignUpV1> {
+    ) -> impl DoubleEndedIterator<Item = &SignUpV2> {
         self.of_name(name, global_epoch, now).filter(|sign_up| sign_up.stage == Stage::Waiting)
     }
 
     /// Returns the sign-up `id`, if it waits for the proof of its address.
-    pub fn waiting_by_id(&self, id: AccountId, global_epoch: u64, now: Timestamp) -> Option<&SignUpV1> {
+    pub fn waiting_by_id(&self, id: AccountId, global_epoch: u64, now: Timestamp) -> Option<&SignUpV2> {
         self.by_id.get(&id.to_bytes()).filter(|sign_up| is_waiting(sign_up, global_epoch, now))
     }
 
@@ -309,7 +315,7 @@ impl SignUps {
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<SignUpV1>) {
+    pub fn apply(&mut self, write: Write<SignUpV2>) {
         match write {
             Write::Put(sign_up) => {
                 let key = sign_up.id.to_bytes();
@@ -350,18 +356,18 @@ impl SignUps {
         name: NameKey,
         global_epoch: u64,
         now: Timestamp,
-    ) -> impl DoubleEndedIterator<Item = &SignUpV1> {
+    ) -> impl DoubleEndedIterator<Item = &SignUpV2> {
         let all = self.ids_of(name.0).filter_map(|id| self.by_id.get(&id));
         all.filter(move |sign_up| is_alive(sign_up, global_epoch, now))
     }
 }
 
 /// Says whether a record has neither expired nor been left behind by a restore.
-const fn is_alive(sign_up: &SignUpV1, global_epoch: u64, now: Timestamp) -> bool {
+const fn is_alive(sign_up: &SignUpV2, global_epoch: u64, now: Timestamp) -> bool {
     now.as_millis() < sign_up.end_ms && sign_up.global_epoch == global_epoch
 }
 
-fn is_waiting(sign_up: &SignUpV1, global_epoch: u64, now: Timestamp) -> bool {
+fn is_waiting(sign_up: &SignUpV2, global_epoch: u64, now: Timestamp) -> bool {
     is_alive(sign_up, global_epoch, now) && sign_up.stage == Stage::Waiting
 }
 

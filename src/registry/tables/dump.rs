@@ -16,7 +16,7 @@ use crate::registry::outbox::MailV2;
 use crate::registry::refresh::FamilyV3;
 use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
-use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::SignUpV2;
 use crate::registry::sign_up::invitation::{InvitationV1, Inviter};
 use crate::system::clock::Timestamp;
 use crate::token::KeyKind;
@@ -161,10 +161,11 @@ pub(super) fn api_key(value: &[u8]) -> Result<Value, CodecError> {
 }
 
 pub(super) fn sign_up(value: &[u8]) -> Result<Value, CodecError> {
-    let sign_up: SignUpV1 = decode(value)?;
+    let sign_up: SignUpV2 = decode(value)?;
     Ok(json!({
         "email": masked(&sign_up.email),
         "has_name": sign_up.name.is_some(),
+        "has_locale": sign_up.locale.is_some(),
         "has_password": sign_up.phc.is_some(),
         "global_epoch": sign_up.global_epoch,
         "begun": time(sign_up.begun_ms),
@@ -243,7 +244,7 @@ mod tests {
                     let spent = family.spent.unwrap();
                     vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
                 }
-                "sign_up" => vec![hex(&SignUpV1::read(schema, &value).unwrap().half.unwrap())],
+                "sign_up" => vec![hex(&SignUpV2::read(schema, &value).unwrap().half.unwrap())],
                 "invitation" => vec![hex(&InvitationV1::read(schema, &value).unwrap().digest)],
                 "mailed" => vec![hex(&MailedV2::read(schema, &value).unwrap().digest)],
                 _ => vec![hex(&MailV2::read(schema, &value).unwrap().token.unwrap())],

@@ -8,7 +8,7 @@ use crate::registry::outbox::MailV2;
 use crate::registry::refresh::FamilyV3;
 use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
-use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::SignUpV2;
 use crate::registry::sign_up::invitation::InvitationV1;
 use crate::system::clock::Timestamp;
 
@@ -34,7 +34,7 @@ pub(super) fn mailed(value: &[u8], at: Timestamp) -> bool {
 }
 
 pub(super) fn sign_up(value: &[u8], at: Timestamp) -> bool {
-    decode::<SignUpV1>(value).is_ok_and(|sign_up| at.as_millis() >= sign_up.end_ms)
+    decode::<SignUpV2>(value).is_ok_and(|sign_up| at.as_millis() >= sign_up.end_ms)
 }
 
 pub(super) fn invitation(value: &[u8], at: Timestamp) -> bool {

@@ -70,11 +70,6 @@ impl Webhook {
         self.receiver.host()
     }
 
-    /// Connects to the receiver, and sends nothing.
-    pub async fn connect(&self) -> std::io::Result<()> {
-        self.receiver.connect().await
-    }
-
     /// Sends an alert that says that nothing has happened, once, and returns the status of the answer.
     pub async fn send_test(&self, service: &str, now: Timestamp) -> Result<u16, WebhookError> {
         self.send(&body(&Alert::test(), service, now), now).await

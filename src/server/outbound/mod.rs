@@ -1,11 +1,12 @@
 #![doc = include_str!("README.md")]
 
+pub mod probe;
 pub mod resolver;
 pub mod signature;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,15 +115,13 @@ impl Receiver {
         }
         let is_tls = url.scheme() == "https";
         let permitted = Arc::new(PermittedOnly { look_up, outbound, is_tls });
-        let client = reqwest::Client::builder()
-            .timeout(spec.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .dns_resolver(Arc::new(Shared(Arc::clone(&permitted))))
-            .build()
-            .map_err(OutboundError::Client)?;
+        let client = builder(&permitted, spec.timeout).build().map_err(OutboundError::Client)?;
         Ok(Self { client, url, secret, permitted, timeout: spec.timeout })
+    }
+
+    /// Returns a client of the same kind as the one that calls, before it is built.
+    fn builder(&self) -> reqwest::ClientBuilder {
+        builder(&self.permitted, self.timeout)
     }
 
     /// Returns host and port.
@@ -171,23 +170,6 @@ impl Receiver {
         signature::is_answer(self.secret.expose_secret(), header, id, &answer.body, asked_at)
     }
 
-    /// Connects to the receiver as a call would, and sends nothing.
-    pub async fn connect(&self) -> io::Result<()> {
-        let port = self.url.port_or_known_default().unwrap_or_default();
-        let found = match literal(&self.url) {
-            Some(address) => vec![self.permitted.judge(address)?],
-            None => self.permitted.addresses(self.url.host_str().unwrap_or_default()).await?,
-        };
-        let mut failed = io::Error::other("the host has no address");
-        for address in found {
-            match tokio::net::TcpStream::connect(SocketAddr::new(address, port)).await {
-                Ok(_) => return Ok(()),
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
-    }
-
     async fn post(
         &self,
         body: Vec<u8>,
@@ -220,6 +202,16 @@ impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Receiver({})", self.host())
     }
+}
+
+/// Begins a client that connects to what is `permitted` alone, follows no redirect and keeps no connection.
+fn builder(permitted: &Arc<PermittedOnly>, timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .dns_resolver(Arc::new(Shared(Arc::clone(permitted))))
 }
 
 fn head_of(answer: &reqwest::Response) -> Answer {

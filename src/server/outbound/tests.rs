@@ -82,7 +82,7 @@ async fn of_several_addresses_only_those_that_are_permitted_are_tried() {
     let mixed = receiver(&url, &["127.0.0.0/8"], false, &["10.0.0.1", "169.254.169.254", "127.0.0.1"]);
     assert_eq!(mixed.permitted.addresses("x").await.unwrap(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(mixed.tell(Vec::new(), &[], NOW).await.unwrap().status, 200);
-    assert!(mixed.connect().await.is_ok());
+    assert!(mixed.connect(Duration::from_secs(5)).await.is_ok());
 }
 
 /// An address needs no look-up, so the look-up is not what refuses it.
@@ -93,7 +93,8 @@ async fn a_host_that_is_an_address_is_checked_however_it_is_spelled() {
         let inside = receiver(&format!("http://{host}:{port}/"), &[], false, &[]);
         let error = inside.tell(Vec::new(), &[], NOW).await.unwrap_err().to_string();
         assert!(error.contains("which is not public"), "{host}: {error}");
-        assert!(inside.connect().await.is_err(), "{host}");
+        let unreached = inside.connect(Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(unreached.step, super::probe::Step::Permission, "{host}");
     }
     let plain = receiver("http://8.8.8.8/", &[], false, &[]).tell(Vec::new(), &[], NOW).await;
     assert!(plain.unwrap_err().to_string().contains("by https:// only"));

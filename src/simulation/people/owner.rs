@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::ledger::{Broken, Chain, Due, Holder, Promise};
-use super::town::{Letter, TOKENS, Town, Try, client, is_closed};
+use super::town::{Letter, TOKENS, Town, Try, client, form, is_closed};
 use crate::flow::account::open_sessions;
 use crate::flow::authenticate::bearer;
 use crate::flow::devices;
@@ -518,7 +518,7 @@ pub(super) async fn check_a_link(town: &mut Town) -> Result<(), Broken> {
 pub(super) async fn new_account(town: &mut Town, name: &str, from: Holder) -> Result<String, Broken> {
     let password = town.unlike("quiet meadow behind the northern wall");
     town.counts.passwords += 1;
-    let signed_up = sign_up(&town.engine, &client(from), name, &password, None, TOKENS).await.result;
+    let signed_up = sign_up(&town.engine, &client(from), form(name, &password), TOKENS).await.result;
     let Ok(Done::Mailed(half)) = signed_up else { return Promise::Serves.broken("a sign-up") };
     town.deliver().await?;
     let link = town.links(name, &[Kind::Verify], LINK_LIFE).pop().and_then(|letter| letter.token);

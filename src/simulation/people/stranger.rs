@@ -3,7 +3,7 @@
 
 use super::ledger::{Broken, Holder, Promise};
 use super::owner::{LINK_LIFE, NAME, Owner, check_a_link};
-use super::town::{TOKENS, Town, Try, client, is_closed};
+use super::town::{TOKENS, Town, Try, client, form, is_closed};
 use crate::flow::mailed::{Verified, resend, unlock, verify};
 use crate::flow::password::{forgot, reset};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -74,7 +74,7 @@ impl Stranger {
                 0 | 1 => {
                     steps.push("stranger");
                     town.counts.passwords += 1;
-                    let _ = sign_up(&town.engine, &client(from), &victim, &evil, None, TOKENS).await;
+                    let _ = sign_up(&town.engine, &client(from), form(&victim, &evil), TOKENS).await;
                 }
                 2 => {
                     steps.push("resend");
@@ -83,7 +83,7 @@ impl Stranger {
                 _ => {
                     steps.push("victim");
                     town.counts.passwords += 1;
-                    let done = sign_up(&town.engine, &client(home), &victim, &own, None, TOKENS).await;
+                    let done = sign_up(&town.engine, &client(home), form(&victim, &own), TOKENS).await;
                     if let Ok(Done::Mailed(half)) = done.result {
                         own_half = Some(half);
                     }
@@ -204,7 +204,7 @@ async fn sign_up_as_the_owner(town: &mut Town) -> Result<(), Broken> {
         let from = Holder { network: town.any_network(), agent: "curl/8" };
         let password = town.unlike("a password that the stranger chose at night");
         town.counts.passwords += 1;
-        let done = sign_up(&town.engine, &client(from), NAME, &password, None, TOKENS).await.result;
+        let done = sign_up(&town.engine, &client(from), form(NAME, &password), TOKENS).await.result;
         if town.dice.once_in(2) {
             let _ = resend(&town.engine, &client(from), NAME, None).await;
         }

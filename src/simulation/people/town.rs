@@ -19,6 +19,7 @@ use crate::flow::grant::Opened;
 use crate::flow::log_in::{Mode, log_in};
 use crate::flow::post::delivery::{Ready, look};
 use crate::flow::refusal::{FlowError, Refusal};
+use crate::flow::sign_up::Form;
 use crate::registry::account::AccountV4;
 use crate::registry::outbox::actor::{Due, Settle};
 use crate::registry::outbox::{DeliveryOutcome, Kind};
@@ -342,6 +343,11 @@ pub(super) struct Try {
     pub(super) password: String,
     pub(super) device: Option<String>,
     pub(super) from: Holder,
+}
+
+/// Returns what somebody signs up with, in a language.
+pub(super) const fn form<'a>(email: &'a str, password: &'a str) -> Form<'a> {
+    Form { email, password, name: None, locale: Some("de-AT") }
 }
 
 /// Returns the client of a network: those from 900 on have IPv6, each a /48; the others an IPv4 /24 each.

@@ -14,15 +14,18 @@
 //!            64 KiB   a blocking thread                   └ {SSHA} ─▶ argon2id, in the slowest lane of the hash queue
 //! ```
 
+mod embedded;
 mod id;
 mod line;
 pub mod lines;
+pub mod patience;
 pub mod report;
 mod seen;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use embedded::{ImportOptions, ImportReport, ImportedLine};
 #[doc(hidden)]
 pub use line::parse;
 

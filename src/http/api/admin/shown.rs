@@ -94,6 +94,9 @@ pub(super) struct WaitingSignUp {
     /// When it is gone if nobody proves the address.
     #[schema(format = DateTime)]
     expires_at: String,
+    /// The language of the owner, if the sign-up has said it.
+    #[schema(nullable = false, example = "en-GB")]
+    locale: Option<String>,
 }
 
 /// An account of a list.

@@ -5,7 +5,8 @@
 //! administrator's session mails the whole world.
 //!
 //! **The rule:** the link holds 192 random bits, of which only the digest is kept. It is good once, by compare-and-remove,
-//! until its end, and only until another one for the same address is sent. Each use but the good one has the same answer.
+//! until its end, and only until another one for the same address is sent. Each use but the good one has the same answer; the
+//! request that made the account is answered alike again for ten minutes, which [`registry::reset`] remembers.
 //! Roles that are given in advance count only as long as their giver may give them. One administrator mails
 //! [`MAILS_PER_HOUR`] invitations in an hour, and [`INVITATIONS_MAX`] are open at once.
 //!
@@ -16,6 +17,8 @@
 //! It is removed before the account is made, so that no link makes two. A crash in between costs one more mail.
 //!
 //! Source: OWASP Forgot Password Cheat Sheet, on links by mail.
+//!
+//! [`registry::reset`]: crate::registry::reset
 
 pub mod actor;
 pub mod record;

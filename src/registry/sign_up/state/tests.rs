@@ -34,6 +34,7 @@ fn begin(address: &str, number: u16, is_taken: bool) -> Begin {
         name_key: key(address),
         email: address.into(),
         name: Some("Ada".into()),
+        locale: Some("de-AT".into()),
         phc: format!("password {number:05}").into(),
         half: digest(number),
         global_epoch: 0,
@@ -51,7 +52,7 @@ fn put<V>(sign_ups: &mut SignUps, decision: Decision<V>) -> V {
     decision.verdict
 }
 
-fn signed_up(sign_ups: &mut SignUps, address: &str, number: u16, now: Timestamp) -> Option<SignUpV1> {
+fn signed_up(sign_ups: &mut SignUps, address: &str, number: u16, now: Timestamp) -> Option<SignUpV2> {
     let begun = sign_ups.begin(begin(address, number, false), now);
     put(sign_ups, begun)
 }
@@ -131,9 +132,9 @@ fn a_taken_address_writes_as_much_as_a_free_one_and_nothing_opens_it() {
     for number in 1..=5 {
         let taken = sign_ups.begin(begin(ADA, number, true), NOW);
         let free = sign_ups.begin(begin("bob@example.org", number, false), NOW);
-        let bytes = |decision: &Decision<Option<SignUpV1>>| -> Vec<usize> {
+        let bytes = |decision: &Decision<Option<SignUpV2>>| -> Vec<usize> {
             let change =
-                |write: &Write<SignUpV1>| write.to_change().unwrap().value.map_or(0, |value| value.len());
+                |write: &Write<SignUpV2>| write.to_change().unwrap().value.map_or(0, |value| value.len());
             decision.writes.iter().map(change).collect()
         };
         assert_eq!(bytes(&taken), bytes(&free), "{number}");
