@@ -146,7 +146,7 @@ async fn readers_that_stop_reading_are_bounded_and_dropped_and_slow_nobody() {
     let begin = |count: usize| -> Vec<TcpStream> {
         let mut streams: Vec<TcpStream> = (0..count).map(|_| open()).collect();
         for stream in &mut streams {
-            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
             let mut head = [0; 12];
             stream.read_exact(&mut head).unwrap();
             assert_eq!(String::from_utf8_lossy(&head), "HTTP/1.1 200");
