@@ -1,6 +1,8 @@
 //! API keys: I hold the key of a service, from its configuration or its log, and want more than it is for; or it was
 //! deleted, has expired or was forged, and I use it all the same.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -361,4 +363,69 @@ async fn no_key_for_administration_is_made_silently() {
     };
     wait_until("all are mailed", async || told("root@test.org") + told("second@test.org") >= 20).await;
     assert_eq!([told("root@test.org"), told("second@test.org"), told("user@test.org")], [10, 10, 0]);
+}
+
+/// Sends the head of an import, and some of its lines.
+fn begin_import(server: &TestServer, credential: &str, lines: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let head = format!(
+        "POST /v1/admin/users/import HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-ndjson\r\n{credential}\r\n\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n{lines}\r\n",
+        lines.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// I have stolen a credential, and send the lines of an import slowly. It is taken away while they come.
+#[tokio::test]
+async fn an_import_ends_with_what_let_it_begin() {
+    let server = TestServer::start();
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    let has = async |name: &str| {
+        let found = server.get_as(&format!("/v1/admin/users?q={name}"), &root).await;
+        !found.array("items").is_empty()
+    };
+    for end in ["key", "role", "account", "session"] {
+        let name = format!("{end}@test.org");
+        let stolen = match end {
+            "key" => server.api_key(&["admin:write"], None).await,
+            _ => {
+                let access = server.operator_account(&name, &["admin"]).await;
+                let found = server.get_as(&format!("/v1/admin/users?q={name}"), &root).await;
+                (access, found.array("items")[0]["id"].as_str().unwrap().to_owned())
+            }
+        };
+        let (credential, id) = stolen;
+        let lines = |part: &str| -> String {
+            let line =
+                |number| format!("{{\"email\":\"{part}{number}@{end}.test\",\"roles\":[\"admin\"]}}\n");
+            (0..1500).map(line).collect()
+        };
+        let mut stream = begin_import(&server, &format!("authorization: Bearer {credential}"), &lines("a"));
+        wait_until("the first lines are taken", async || has(&format!("a0@{end}.test")).await).await;
+        match end {
+            "key" => drop(server.operated(json!({"operation": "api_key_delete", "id": id})).await),
+            "role" => {
+                let path = format!("/v1/admin/users/{id}");
+                assert_eq!(server.patch_as(&path, &root, json!({"roles": []})).await.status, StatusCode::OK);
+            }
+            "account" => {
+                let path = format!("/v1/admin/users/{id}");
+                let deleted = server.delete_as(&path, &root, Value::Null).await;
+                assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+            }
+            _ => {
+                let out = server.post_as("/v1/logout", &credential, json!({})).await;
+                assert_eq!(out.status, StatusCode::NO_CONTENT);
+            }
+        }
+        let rest = lines("b");
+        write!(stream, "{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{end}: {answer}");
+        assert!(!has(&format!("b1499@{end}.test")).await, "{end}");
+    }
 }

@@ -12,6 +12,7 @@ mod hash;
 pub mod import;
 pub mod invitations;
 mod list;
+mod standing;
 
 pub use accounts::{
     Changes, New, change, create, delete, invite, revoke_password, revoke_session, revoke_sessions,
@@ -26,6 +27,7 @@ pub use list::{
     EXTERNAL, Found, Query, StatusWanted, account_json, cut_to_page, find, find_external, get, list,
 };
 
+use self::standing::Standing;
 use super::authenticate::Identity;
 use super::client::Client;
 use super::refusal::{FlowError, Refusal};
@@ -55,8 +57,8 @@ pub struct Admin {
     name: String,
     /// Its address, if it is a person.
     address: Option<Box<str>>,
-    /// Who it is, for what it leaves behind.
-    inviter: Inviter,
+    /// By what it may do so.
+    standing: Standing,
     /// The client that it uses; `None` for the operator of this process.
     client: Option<Client>,
     /// Whether the last administrator is not spared.
@@ -71,8 +73,8 @@ impl Admin {
         identity.is_for_admin()?;
         let account = &identity.account;
         let (name, address) = (account.account_id().to_string(), Some(account.email.clone()));
-        let inviter = Inviter::Account(account.account_id().to_bytes());
-        Ok(Self { name, address, inviter, client: Some(client.clone()), by_force: false })
+        let standing = Standing::Person(account.account_id(), identity.held.clone());
+        Ok(Self { name, address, standing, client: Some(client.clone()), by_force: false })
     }
 
     /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
@@ -86,8 +88,8 @@ impl Admin {
     /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
     /// server.
     pub fn operator() -> Self {
-        let inviter = Inviter::Operator;
-        Self { name: String::from(OPERATOR), address: None, inviter, client: None, by_force: false }
+        let standing = Standing::Operator;
+        Self { name: String::from(OPERATOR), address: None, standing, client: None, by_force: false }
     }
 
     /// Returns the program that embeds the engine.
@@ -114,13 +116,17 @@ impl Admin {
     /// Returns the service of an API key that may change what an administrator may.
     pub fn service(key: &ApiKeyV1, client: &Client) -> Self {
         let name = format!("API key {}", hex(&key.id));
-        let inviter = Inviter::ApiKey(key.id);
-        Self { name, address: None, inviter, client: Some(client.clone()), by_force: false }
+        let standing = Standing::Service(key.id);
+        Self { name, address: None, standing, client: Some(client.clone()), by_force: false }
     }
 
     /// Returns who it is, for an invitation that it sends.
     pub(super) const fn inviter(&self) -> Inviter {
-        self.inviter
+        match &self.standing {
+            Standing::Operator => Inviter::Operator,
+            Standing::Person(id, _) => Inviter::Account(id.to_bytes()),
+            Standing::Service(id) => Inviter::ApiKey(*id),
+        }
     }
 
     /// Returns the name that the audit log records.

@@ -6,9 +6,9 @@ use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::api_key::ApiKeyV1;
-use crate::registry::api_key::actor::UseApiKey;
+use crate::registry::api_key::actor::{ListApiKeys, UseApiKey};
 use crate::registry::api_key::state::written_until;
+use crate::registry::api_key::{ApiKeyV1, Scope};
 use crate::token::opaque::TokenKind;
 use crate::value::id::ApiKeyId;
 
@@ -53,4 +53,14 @@ pub async fn refuse(engine: &Engine, token: &str, sent_by: Option<&Client>) -> F
         Ok(_) => Refusal::InsufficientScope.into(),
         Err(error) => error,
     }
+}
+
+/// Says whether the API key `id` is there now, and opens `scope`.
+pub(in crate::flow) async fn is_key_for(
+    engine: &Engine,
+    id: [u8; 16],
+    scope: Scope,
+) -> Result<bool, FlowError> {
+    let keys = engine.api_keys.ask(ListApiKeys { global_epoch: engine.global_epoch }).await?;
+    Ok(keys.iter().any(|key| key.id == id && key.may(scope)))
 }

@@ -9,6 +9,7 @@ use crate::flow::admin::invitations::told;
 use crate::flow::admission::Outcome;
 use crate::flow::check::link_turn::LinkTurn;
 use crate::flow::client::Client;
+use crate::flow::keys::api_key::is_key_for;
 use crate::flow::mailed::{read_opaque, repeat_with_password};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::Class as JournalClass;
@@ -16,7 +17,6 @@ use crate::password::Lane;
 use crate::registry::account::actor::ById;
 use crate::registry::account::{ExtraChange, Origin, SignUp, SignedUp, is_admin};
 use crate::registry::api_key::Scope;
-use crate::registry::api_key::actor::ListApiKeys;
 use crate::registry::lockout::actor::Clear;
 use crate::registry::reset::actor::RememberUse;
 use crate::registry::reset::{LinkUse, Purpose, Redeem};
@@ -138,10 +138,7 @@ async fn may_still_give(engine: &Engine, invitation: &InvitationV1) -> Result<()
             Some(id) => engine.accounts.ask(ById { id }).await?.as_ref().is_some_and(is_admin),
             None => false,
         },
-        Inviter::ApiKey(id) => {
-            let keys = engine.api_keys.ask(ListApiKeys { global_epoch: engine.global_epoch }).await?;
-            keys.iter().any(|key| key.id == id && key.may(Scope::AdminWrite))
-        }
+        Inviter::ApiKey(id) => is_key_for(engine, id, Scope::AdminWrite).await?,
     };
     if may { Ok(()) } else { Err(Refusal::InvalidMailedToken.into()) }
 }
