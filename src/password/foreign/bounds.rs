@@ -31,9 +31,9 @@ pub const PBKDF2_ITERATIONS_MAX: u32 = 4_000_000;
 pub const SHA_CRYPT_ROUNDS_MIN: u32 = 1_000;
 /// Rounds of SHA-2 crypt.
 pub const SHA_CRYPT_ROUNDS_MAX: u32 = 1_000_000;
-/// Bytes of a password that SHA-2 crypt reads in each round. The libraries of Unix systems take no more either; a longer
-/// password matches no such hash.
-pub const SHA_CRYPT_PASSWORD_BYTES_MAX: usize = 512;
+/// Bytes of a password that SHA-2 crypt reads: each round hashes all of it, so a stranger who types a long one makes each log-in
+/// dear. A longer password matches no such hash.
+pub const SHA_CRYPT_PASSWORD_BYTES_MAX: usize = 128;
 
 /// Bytes of a salt, where the scheme does not fix them.
 pub const SALT_BYTES_MAX: usize = 128;

@@ -103,7 +103,8 @@ impl ForeignCost {
             Family::Argon2 | Family::Scrypt => 1,
             Family::Bcrypt => 200,
             Family::Pbkdf2Sha256 | Family::Pbkdf2Sha512 => 2,
-            Family::Sha256Crypt | Family::Sha512Crypt => 4,
+            // With the longest password that is read.
+            Family::Sha256Crypt | Family::Sha512Crypt => 6,
         };
         self.work().saturating_mul(for_one)
     }
