@@ -21,8 +21,8 @@ const WARN_EVERY_SECS: u64 = 60;
 
 /// The claims that the server writes itself, and those that mean something to others who read tokens.
 ///
-/// Source: RFC 7519 §4.1; RFC 9068 §2.2; RFC 8693 §4; RFC 7800 §3.1; RFC 9470 §6.
-const OWN: [&str; 16] = [
+/// Source: RFC 7519 §4.1; RFC 9068 §2.2; RFC 8693 §4; RFC 7800 §3.1; RFC 9470 §6; RFC 9396 §9.1; OpenID Connect Core 1.0 §2.
+const OWN: [&str; 21] = [
     "iss",
     "sub",
     "aud",
@@ -39,12 +39,19 @@ const OWN: [&str; 16] = [
     "scope",
     "cnf",
     "act",
+    "may_act",
+    "azp",
+    "nonce",
+    "typ",
+    "authorization_details",
 ];
 
 /// Says whether a claim of this name is the server's own, means something to others who read tokens, or is a field of an
-/// account.
+/// account; or whether programs that read it could be misled: it is empty, has characters that nobody sees, or stands for something
+/// else in JavaScript.
 pub fn is_reserved(name: &str) -> bool {
-    OWN.contains(&name) || Source::ALL.iter().any(|source| source.name() == name)
+    let is_misleading = name.is_empty() || name == "__proto__" || name.chars().any(char::is_control);
+    is_misleading || OWN.contains(&name) || Source::ALL.iter().any(|source| source.name() == name)
 }
 
 /// The field of an account that a claim is taken from.
