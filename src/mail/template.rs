@@ -44,6 +44,9 @@ pub struct Draft<'a> {
     pub token: Option<&'a str>,
 }
 
+/// The pages that links lead to, below the public origin. They are pages of the application.
+pub const PAGES: [&str; 6] = ["verify", "reset", "unlock", "email-change", "email-undo", "invitation"];
+
 /// Writes a mail.
 pub fn write(draft: Draft<'_>) -> Letter {
     let Draft { kind, service, origin, to, about, token } = draft;
@@ -419,6 +422,8 @@ mod tests {
             assert_eq!(letter.link.is_some(), has_link);
             assert_eq!(letter.text.contains("https://us.example/"), has_link);
             assert_eq!(letter.html.matches("#token=pcm_x").count(), if has_link { 2 } else { 0 });
+            let page = letter.link.as_deref().and_then(|link| link.rsplit('/').next()?.split('#').next());
+            assert!(page.is_none_or(|page| PAGES.contains(&page)), "{page:?}");
             assert!(letter.html.contains("A &lt;b&gt; &amp; Co"));
             assert!(!letter.subject.contains('\n'));
         }

@@ -349,6 +349,21 @@ async fn two_engines_are_mounted_beside_each_other() {
 }
 
 #[tokio::test]
+async fn pages_of_the_program_below_the_prefix_are_found_before_and_behind_the_mount() {
+    let auth = TestEngine::start().await.unwrap();
+    for is_first in [true, false] {
+        let (first, last) = if is_first { ("/auth/reset", "/other") } else { ("/other", "/auth/reset") };
+        let page = || web::get().to(async || "my page");
+        let app = App::new().route(first, page()).configure(actix::mount("/auth", &auth)).route(last, page());
+        let app = init_service(app).await;
+        for (path, expected) in [("/auth/reset", 200), ("/auth/v1/me", 401), ("/auth/reset/x", 404)] {
+            let answer = call_service(&app, TestRequest::get().uri(path).to_request()).await;
+            assert_eq!(answer.status(), expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_api_at_the_root_leaves_the_program_its_own_routes() {
     let auth = TestEngine::start().await.unwrap();
     let app = App::new().route("/own", web::get().to(async || "own")).configure(actix::mount("", &auth));

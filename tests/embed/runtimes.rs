@@ -106,6 +106,28 @@ async fn a_request_in_progress_is_finished_before_the_server_stops() {
     assert_eq!(request.await.unwrap(), "done");
 }
 
+/// Kind: the 404 of the API hides what the program has below the same prefix.
+#[tokio::test]
+async fn pages_that_mailed_links_lead_to_are_the_programs_wherever_they_stand() {
+    const PAGES: [&str; 6] = ["verify", "reset", "unlock", "email-change", "email-undo", "invitation"];
+    for prefix in ["/auth", ""] {
+        let dir = tempfile::tempdir().unwrap();
+        let own = move |config: &mut web::ServiceConfig| {
+            config.route(&format!("{prefix}/verify"), web::get().to(async || "my page"));
+        };
+        let server = Server::builder(config(dir.path())).prefix(prefix).configure(own).build().await.unwrap();
+        let url = format!("http://{}{prefix}", server.address());
+        assert_eq!(reqwest::get(format!("{url}/verify")).await.unwrap().text().await.unwrap(), "my page");
+        for page in PAGES.into_iter().skip(1).chain(["nowhere"]) {
+            let answer = reqwest::get(format!("{url}/{page}")).await.unwrap();
+            assert_eq!(answer.status(), 404, "{page}");
+            assert!(answer.headers().contains_key("content-security-policy"), "{page}");
+            assert!(answer.text().await.unwrap().contains("not_found"), "{page}");
+        }
+        server.stop().await;
+    }
+}
+
 /// Kind: the guard of connections takes a route of the program for a client that stands still or sends a head without an end.
 #[tokio::test]
 async fn routes_beside_the_api_may_be_large_and_many_on_one_connection() {

@@ -12,7 +12,7 @@ use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
 use actix_web::web::{self, Bytes};
 
-use super::mount::{mount, normalised};
+use super::mount::{mount, mount_pages, normalised, pages};
 use crate::engine::Engine;
 use crate::http::connection::{Connection, Serving};
 
@@ -45,7 +45,9 @@ impl BesideRoutes {
     /// Says whether `path` is one of the API, which notes by itself what its connection must know. At the root this is not known.
     pub(in crate::http) fn is_of_api(&self, path: &str) -> bool {
         let rest = path.strip_prefix(&*self.prefix);
-        !self.prefix.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let is_below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        // A page that mailed links lead to may be the program's.
+        !self.prefix.is_empty() && is_below && !pages(&self.prefix).iter().any(|page| page == path)
     }
 
     /// Adds everything to an application. The API is found first, unless it is at the root, where it would hide the rest.
@@ -60,6 +62,7 @@ impl BesideRoutes {
         if self.prefix.is_empty() {
             mount("", engine)(config);
         }
+        mount_pages(&self.prefix, engine, config);
     }
 }
 
@@ -107,9 +110,14 @@ mod tests {
         assert!(routes.is_plain());
         assert!(!routes.is_of_api("/v1/login"));
         routes.set_prefix("/auth/");
-        for (path, is_of_api) in
-            [("/auth", true), ("/auth/v1/login", true), ("/authors", false), ("/", false), ("/x/auth", false)]
-        {
+        for (path, is_of_api) in [
+            ("/auth", true),
+            ("/auth/v1/login", true),
+            ("/authors", false),
+            ("/", false),
+            ("/x/auth", false),
+            ("/auth/verify", false),
+        ] {
             assert_eq!(routes.is_of_api(path), is_of_api, "{path}");
         }
         assert!(!routes.is_plain());

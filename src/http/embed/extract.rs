@@ -106,7 +106,8 @@ impl<R: Role> FromRequest for HasRole<R> {
 
 /// Who has signed in and proved who they are within the last `SECS` seconds: an extractor for acts that a stolen session must not
 /// be able to do. Everybody else is refused with 401 `step_up_required`, which says how old the proof may be: the client asks for
-/// the password by `/v1/reauthenticate` and repeats the request.
+/// the password by `/v1/reauthenticate` and repeats the request. Who has no password, since the program opens their sessions, is
+/// recognised by it again: [`issue`](crate::flow::issue) opens a session that is recent.
 #[derive(Clone, Debug)]
 pub struct Recent<const SECS: u64>(SignedIn);
 

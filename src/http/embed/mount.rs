@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use actix_web::guard::fn_guard;
 use actix_web::middleware::from_fn;
 use actix_web::web;
 
 use crate::engine::Engine;
 use crate::http::configure;
+use crate::http::endpoint::unknown_path;
 use crate::http::middleware::wrap_request;
+use crate::mail::template::PAGES;
 
 /// Mounts the whole API below `prefix`, such as `/auth`, for `App::configure`. With an empty prefix it is at the root, and
 /// answers every path that no service before it has.
@@ -21,6 +24,13 @@ use crate::http::middleware::wrap_request;
 /// the time that the head of a request may take (`HttpServer::client_request_timeout`), and what is read ahead; and refuse a
 /// large body before a client that asks first (`Expect`) sends it. [`Server`] does all of that.
 ///
+/// The pages that mailed links lead to below the public origin (`/verify`, `/reset`, `/unlock`, `/email-change`, `/email-undo`,
+/// `/invitation`) are the program's, also below `prefix`: a route for `/auth/verify` is found wherever it stands.
+///
+/// It also has no socket of the operator: `portcullis user list`, `data backup` and the like do not reach the engine of a program.
+/// [`Engine::accounts`] does what they do with accounts. Of the configuration it uses neither `http.listen` nor `[admin]` nor `[log]`:
+/// what is worth a line goes to the subscriber of `tracing` that the program sets.
+///
 /// Say in `http.public_origin` which URL browsers reach it by, with the prefix, if a proxy does not take it away. Two engines need
 /// two hosts for log-ins by cookie: a browser keeps one cookie of a name for a host.
 ///
@@ -33,9 +43,26 @@ pub fn mount(prefix: &str, engine: &Arc<Engine>) -> impl FnOnce(&mut web::Servic
     let data = data(engine);
     let prefix = normalised(prefix);
     move |config| {
+        let pages = pages(&prefix);
         let scope = web::scope(&prefix).app_data(data.clone());
+        // Its 404 would hide the pages of the program.
+        let scope =
+            scope.guard(fn_guard(move |asked| !pages.iter().any(|page| page == asked.head().uri.path())));
         config.app_data(data).service(scope.wrap(from_fn(wrap_request)).configure(configure));
     }
+}
+
+/// Answers the pages that mailed links lead to below `prefix`, where the program has none.
+pub(super) fn mount_pages(prefix: &str, engine: &Arc<Engine>, config: &mut web::ServiceConfig) {
+    for page in pages(prefix) {
+        let page = web::resource(page).app_data(data(engine)).wrap(from_fn(wrap_request));
+        config.service(page.default_service(web::to(unknown_path)));
+    }
+}
+
+/// Returns the paths that mailed links lead to.
+pub(super) fn pages(prefix: &str) -> [String; 6] {
+    PAGES.map(|page| format!("{prefix}/{page}"))
 }
 
 /// Returns the application data by which the extractors find `engine`, for `App::app_data` or the `app_data` of a scope.
