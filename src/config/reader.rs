@@ -531,8 +531,8 @@ impl Reader {
         parsed
     }
 
-    /// Refuses a key that asks for a part of the program that this build does not have.
-    pub fn not_available(&mut self, name: &str) {
+    /// Refuses a key that asks for a part of the program that this build does not have: that of a `feature`, if one has it.
+    pub fn not_available(&mut self, name: &str, feature: Option<&str>) {
         let is_set = match self.value(name) {
             Some(Value::Text(text)) => !text.is_empty(),
             Some(Value::Bool(value)) => *value,
@@ -540,7 +540,8 @@ impl Reader {
             None => false,
         };
         if is_set {
-            self.wrong(name, "is not available in this version");
+            let with = feature.map(|feature| format!(": build it with the feature `{feature}`"));
+            self.wrong(name, format!("is not available in this version{}", with.unwrap_or_default()));
         }
     }
 }

@@ -104,7 +104,7 @@ fn hook(reader: &mut Reader, outbound: &Outbound) -> Option<AlertHook> {
     #[cfg(not(feature = "alert"))]
     let webhook = {
         let _ = outbound;
-        reader.not_available("alert.webhook");
+        reader.not_available("alert.webhook", Some("alert"));
         reader.text("alert.webhook")
     };
     #[cfg(feature = "alert")]

@@ -68,7 +68,7 @@ impl Hook {
         #[cfg(not(feature = "outbound"))]
         let [sign_up, claims] = names.map(|name| {
             let _ = outbound;
-            reader.not_available(name);
+            reader.not_available(name, Some("outbound"));
             None::<String>
         });
         let is_set = reader.path("hook.secret_file").is_some();

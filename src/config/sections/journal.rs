@@ -68,8 +68,8 @@ impl Journal {
     }
 
     pub(in crate::config) fn read(reader: &mut Reader) -> Self {
-        reader.not_available("journal.mirror_dir");
-        reader.not_available("journal.encrypt");
+        reader.not_available("journal.mirror_dir", None);
+        reader.not_available("journal.encrypt", None);
         let segment_bytes = reader.number("journal.segment_bytes");
         if !segment_bytes.is_multiple_of(PAGE_BYTES) {
             reader.wrong("journal.segment_bytes", "must be a multiple of 4096");

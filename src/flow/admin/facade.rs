@@ -256,7 +256,9 @@ impl Accounts<'_> {
         .await
     }
 
-    /// Mails the owner of an account a link to set a password. The present one lives until the link is used.
+    /// Mails the owner of an account a link to set a password. The present one lives until the link is used. The mail is a
+    /// [`MailKind::Reset`](crate::MailKind::Reset), or a [`MailKind::Invitation`](crate::MailKind::Invitation) if the account has no
+    /// password yet.
     ///
     /// Errors: there is no such account; it was sent too many links within the hour.
     pub async fn send_reset(&self, id: AccountId) -> Result<(), Error> {

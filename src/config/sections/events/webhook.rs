@@ -73,7 +73,7 @@ fn read_one(reader: &mut Reader, outbound: &Outbound) -> Option<Webhook> {
     #[cfg(not(feature = "outbound"))]
     let url = {
         let _ = outbound;
-        reader.not_available("webhook.url");
+        reader.not_available("webhook.url", Some("outbound"));
         reader.text("webhook.url")
     };
     #[cfg(feature = "outbound")]
