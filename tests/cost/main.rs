@@ -163,6 +163,8 @@ async fn no_request_costs_more_than_its_bound() {
             }
         }
     }
+    // The name of the test stands on the line.
+    eprintln!();
     for ((method, path), spent) in &dearest {
         eprintln!("{}", spent.row(method, path));
     }

@@ -124,7 +124,8 @@ pub(super) fn configure(dir: &Path, hook: &str) {
     let secret = dir.join("secret");
     std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
     let text = format!(
-        "[outbound]\nallow = [\"127.0.0.1\"]\n[[webhook]]\nurl = \"{hook}\"\nsecret_file = {secret:?}\nevents = [\"account.*\"]\n"
+        "[outbound]\nallow = [\"127.0.0.1\"]\n[[webhook]]\nurl = \"{hook}\"\nsecret_file = \"{}\"\nevents = [\"account.*\"]\n",
+        secret.display()
     );
     std::fs::write(dir.join("portcullis.toml"), text).unwrap();
 }
