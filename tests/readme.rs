@@ -120,6 +120,47 @@ fn the_table_of_endpoints_has_each_of_them_with_the_members_of_its_body() {
     }
 }
 
+/// Returns the paths that a block of a proxy sends to the server: each whole, or with `*` for whatever follows.
+fn paths_of_nginx(page: &str) -> BTreeSet<String> {
+    let (_, rest) = page.split_once("location ~ ^/(").unwrap();
+    let (paths, _) = rest.split_once(") {").unwrap();
+    let path = |pattern: &str| match pattern.strip_suffix('$') {
+        Some(whole) => format!("/{}", whole.replace("\\.", ".")),
+        None => format!("/{}*", pattern.replace("\\.", ".")),
+    };
+    paths.split('|').map(path).collect()
+}
+
+fn paths_of_caddy(page: &str) -> BTreeSet<String> {
+    let (_, rest) = page.split_once("@portcullis path ").unwrap();
+    rest.lines().next().unwrap().split(' ').map(str::to_owned).collect()
+}
+
+/// Returns the paths of the server that `paths` do not send to it, and the pages of the application that they do.
+fn misled(paths: &BTreeSet<String>) -> Vec<String> {
+    let is_sent = |asked: &str| {
+        paths.iter().any(|path| match path.strip_suffix('*') {
+            Some(begin) => asked.starts_with(begin),
+            None => asked == path,
+        })
+    };
+    let served = endpoints().into_keys().map(|(_, path)| path).filter(|path| !path.starts_with("/docs"));
+    let pages = ["/verify", "/reset", "/unlock", "/invitation", "/email-change", "/email-undo"];
+    assert!(pages.iter().all(|page| PAGE.contains(&format!("`{page}`"))));
+    let pages = pages.into_iter().filter(|page| is_sent(page)).map(str::to_owned);
+    served.filter(|path| !is_sent(path)).chain(pages).collect()
+}
+
+#[test]
+fn the_lines_for_proxies_send_each_path_of_the_server_to_it_and_no_page_of_a_mailed_link() {
+    assert_eq!(misled(&paths_of_nginx(PAGE)), Vec::<String>::new());
+    assert_eq!(paths_of_nginx(PAGE), paths_of_caddy(PAGE));
+    for (right, wrong) in [("|problems/|", "|"), ("|openapi\\.json$", ""), ("^/(v1/|", "^/(v1/|reset$|")] {
+        assert!(PAGE.contains(right), "{right}");
+        assert!(!misled(&paths_of_nginx(&PAGE.replace(right, wrong))).is_empty(), "{wrong} is not found");
+    }
+}
+
 /// Returns the mistakes in the settings of the page, of its variables or of its files.
 fn mistakes(page: &str) -> Vec<String> {
     let export = |line: &str| {

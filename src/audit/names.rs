@@ -66,7 +66,10 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("password.reset", "A password was set by a mailed link."),
     ("password.reset_requested", "A link to set a new password was asked for."),
     ("refresh.replayed", "A refresh token came twice within the grace, as after a lost answer."),
-    ("refresh.reused", "A spent refresh token came back: it was copied, or stored wrongly."),
+    (
+        "refresh.reused",
+        "A spent refresh token came back: copied, stored wrongly, or late after a lost answer.",
+    ),
     ("refresh.rotated", "A refresh token was exchanged for the next."),
     ("request.throttled", "Requests over a limit, summed up once a minute."),
     ("server.started", "The server started."),

@@ -70,14 +70,14 @@ impl Engine {
         let now = self.clock.now();
         let cache = &self.services.refusal_cache;
         if let Some((throttled, rate_limit)) = cache.find(class, payer, now) {
-            return self.throttled(Some(Network::of(address)), throttled, rate_limit);
+            return self.throttled(class, Some(Network::of(address)), throttled, rate_limit);
         }
         let eased = cache.eased();
         match self.ask_unsealed(&self.services.throttle, Take { class, address, device }).await {
             Ok(Ok(granted)) => Outcome { result: Ok(granted.charge), rate_limit: Some(granted.standing) },
             Ok(Err(refused)) => {
                 cache.keep(class, payer, refused, eased, now);
-                self.throttled(Some(Network::of(address)), refused.0, refused.1)
+                self.throttled(class, Some(Network::of(address)), refused.0, refused.1)
             }
             Err(fault) => Outcome::failed(fault),
         }
@@ -97,7 +97,7 @@ impl Engine {
             Payer::Network(network) => Some(network),
             Payer::Device(_) => None,
         };
-        Some(self.throttled(network, throttled, rate_limit))
+        Some(self.throttled(class, network, throttled, rate_limit))
     }
 
     /// Lets the cache refuse `payer` for as long as it refuses `network`: for a cookie that is no longer that of a known
@@ -113,12 +113,13 @@ impl Engine {
 
     fn throttled<T>(
         &self,
+        class: Class,
         network: Option<Network>,
         throttled: Throttled,
         rate_limit: RateLimitState,
     ) -> Outcome<T> {
         self.services.audit.count(Event::Throttled, network);
-        let refusal = Refusal::Throttled { wait: throttled.wait };
+        let refusal = Refusal::Throttled { class, wait: throttled.wait };
         Outcome { result: Err(refusal.into()), rate_limit: Some(rate_limit) }
     }
 

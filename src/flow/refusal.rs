@@ -10,6 +10,7 @@ use crate::journal::append::handle::NoRoom;
 use crate::password::foreign::TooDear;
 use crate::password::{Shed, Weakness};
 use crate::registry::account;
+use crate::registry::throttle::class::Class;
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::token::KeyError;
@@ -19,8 +20,8 @@ use crate::value::account_name::{AccountName, AddressRules, NewNameError};
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message explains each; http/problem.rs has the answers")]
 pub enum Refusal {
-    #[error("too many requests from this network")]
-    Throttled { wait: Duration },
+    #[error("too many requests of the class {}", class.name())]
+    Throttled { class: Class, wait: Duration },
     #[error("too many attempts for this account name")]
     Locked { until: Timestamp },
     #[error("too many log-ins of this account name at once")]

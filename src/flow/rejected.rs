@@ -74,6 +74,6 @@ impl Engine {
     /// Returns the refusal for a network that is over its limit of rejected requests.
     fn over_rejections(&self, client: &Client) -> Option<Refusal> {
         let refused = self.services.refusal_cache.find(Class::Rejected, client.into(), self.clock.now());
-        refused.map(|(throttled, _)| Refusal::Throttled { wait: throttled.wait })
+        refused.map(|(throttled, _)| Refusal::Throttled { class: Class::Rejected, wait: throttled.wait })
     }
 }

@@ -219,8 +219,8 @@ pub fn write(draft: Draft<'_>) -> Letter {
         ),
         Kind::RefreshReused => (
             format!("A session at {service} was ended"),
-            "A credential of one of your sessions was used twice, as happens when it was copied. We have ended that \
-             session.",
+            "A credential of one of your sessions was used twice, as happens when an app has lost its connection, or when the \
+             credential was copied. We have ended that session.",
             None,
             "Log in again. If you do not know why this happened, change your password.",
         ),

@@ -16,6 +16,8 @@ struct Work {
     foreign_kib: u64,
     calls: u64,
     entries: u64,
+    /// Questions to a hook.
+    questions: u64,
     /// Written bytes; `None` where the sides may differ.
     bytes: Option<u64>,
 }
@@ -24,8 +26,12 @@ struct Work {
 async fn work_of(world: &World, pair: Pair, known: bool) -> Work {
     // A free address gets an account, which a taken one has already. A new token that proves an address ends the one
     // before it.
-    let writes_differ = matches!(pair, Pair::SignUp | Pair::SignUpReserved | Pair::SignUpKept | Pair::Resend);
+    let writes_differ = matches!(
+        pair,
+        Pair::SignUp | Pair::SignUpReserved | Pair::SignUpKept | Pair::SignUpWithHook | Pair::Resend
+    );
     let before = world.engine.work();
+    let asked = world.asked();
     for n in 0..TRIES {
         world.run(pair, known, n).await;
     }
@@ -36,6 +42,7 @@ async fn work_of(world: &World, pair: Pair, known: bool) -> Work {
         foreign_kib: after.foreign_kib - before.foreign_kib,
         calls: after.calls - before.calls,
         entries: after.entries - before.entries,
+        questions: world.asked() - asked,
         bytes: (!writes_differ).then(|| after.bytes - before.bytes),
     }
 }
@@ -45,7 +52,7 @@ fn both_sides_of_every_pair_pass_the_same_queue_actors_and_commits() {
     for pair in PAIRS {
         actix_web::rt::System::new().block_on(async {
             // Without the thread that sends mails, whose work comes after the answer.
-            let world = World::start(World::failures_for(pair), false);
+            let world = World::start(pair, false);
             for n in 0..TRIES {
                 world.prepare(pair, n).await;
             }
@@ -54,6 +61,8 @@ fn both_sides_of_every_pair_pass_the_same_queue_actors_and_commits() {
             let unknown = work_of(&world, pair, false).await;
             assert_eq!(known, unknown, "{pair:?}: {:?}", pair.sides());
             assert!(known.calls >= TRIES as u64, "{pair:?} asked no actor");
+            let questions = if pair == Pair::SignUpWithHook { TRIES as u64 } else { 0 };
+            assert_eq!(known.questions, questions, "{pair:?}");
             world.stop();
         });
     }
@@ -63,7 +72,7 @@ fn both_sides_of_every_pair_pass_the_same_queue_actors_and_commits() {
 #[test]
 fn a_mail_to_an_unknown_address_is_written_and_removed_but_not_sent() {
     actix_web::rt::System::new().block_on(async {
-        let world = World::start(World::failures_for(Pair::Forgot), true);
+        let world = World::start(Pair::Forgot, true);
         world.prepare(Pair::Forgot, 0).await;
         for known in [true, false] {
             let before = world.engine.work().entries;
@@ -88,15 +97,22 @@ fn a_mail_to_an_unknown_address_is_written_and_removed_but_not_sent() {
 fn a_change_of_address_costs_the_same_for_a_taken_a_kept_and_a_free_one() {
     for pair in [Pair::SignUp, Pair::SignUpKept] {
         actix_web::rt::System::new().block_on(async {
-            let world = World::start(World::failures_for(Pair::LogIn), false);
+            let world = World::start(Pair::LogIn, false);
             for n in 0..TRIES {
                 world.prepare(pair, n).await;
             }
             let world = world.ready(pair, false).await;
             let mut works = Vec::new();
             for is_taken in [true, false] {
-                let mut work =
-                    Work { hashes: 0, filled_kib: 0, foreign_kib: 0, calls: 0, entries: 0, bytes: Some(0) };
+                let mut work = Work {
+                    hashes: 0,
+                    filled_kib: 0,
+                    foreign_kib: 0,
+                    calls: 0,
+                    entries: 0,
+                    questions: 0,
+                    bytes: Some(0),
+                };
                 for n in 0..TRIES {
                     let identity = world.identity(Pair::LogIn, n, is_taken).await;
                     let before = world.engine.work();
@@ -121,7 +137,7 @@ fn a_change_of_address_costs_the_same_for_a_taken_a_kept_and_a_free_one() {
 #[test]
 fn all_that_a_log_in_writes_shares_a_sync() {
     actix_web::rt::System::new().block_on(async {
-        let world = World::start(World::failures_for(Pair::LogIn), false);
+        let world = World::start(Pair::LogIn, false);
         for n in 0..TRIES {
             world.prepare(Pair::LogIn, n).await;
         }

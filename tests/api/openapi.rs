@@ -170,9 +170,12 @@ async fn every_problem_has_a_page_for_programs_and_one_for_browsers() {
         assert!(html.contains(&format!("<code>{code}</code>")), "{html}");
         assert!(!html.contains("<script"), "{html}");
     }
-    for path in
-        ["/problems/nothing", "/problems/weak_password", "/problems/%2e%2e", "/problems/WEAK-PASSWORD"]
-    {
+    // As in the member `code`, too: a client has that at hand.
+    let (by_code, by_type) =
+        (server.get("/problems/weak_password").await, server.get("/problems/weak-password").await);
+    assert_eq!(by_code.status, StatusCode::OK);
+    assert_eq!(by_code.body, by_type.body);
+    for path in ["/problems/nothing", "/problems/%2e%2e", "/problems/WEAK-PASSWORD"] {
         assert_eq!(server.get(path).await.problem(), (404, "not_found"), "{path}");
     }
 }

@@ -423,6 +423,9 @@ async fn the_holder_of_an_account_writes_within_the_bounds_of_a_class() {
     let expected = [((0, 204), 400), ((1, 200), 60), ((1, 429), 340), ((2, 204), 400)];
     assert_eq!(statuses.into_iter().collect::<Vec<_>>(), expected);
     assert!(written <= 60_000, "{written} bytes of journal entries");
+    let refused = server.patch_as("/v1/me", &mine, json!({"new_device_mail": false})).await;
+    assert_eq!(refused.problem(), (429, "too_many_requests"));
+    assert_eq!(refused.text("detail"), "Too many changes to this account; wait, then try again.");
     // What is refused to me is open to others, and to me after a second.
     server.clock.advance(Duration::from_secs(1));
     let again = server.patch_as("/v1/me", &mine, json!({"new_device_mail": true})).await;

@@ -24,7 +24,7 @@ mod search;
 mod support;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use inputs::{Input, Kind, bodies, fields_of, headers, values};
@@ -114,6 +114,36 @@ fn corpus(route: &Route, n: u64) -> Vec<Input> {
     all
 }
 
+/// The page with the table of all endpoints.
+const PAGE: &str = include_str!("../../src/http/README.md");
+
+/// Returns the endpoints that the table of `page` does not have, and its rows that are of none. A row whose path ends with `…`
+/// is that of all endpoints that begin so.
+fn wrong_rows(page: &str) -> Vec<Route> {
+    let table = page.split("| endpoint | loops |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let row = |line: &str| {
+        let (method, rest) = line.strip_prefix("| ")?.split_once(" `")?;
+        Some((method.to_owned(), rest.split('`').next()?.to_owned()))
+    };
+    let rows: BTreeSet<Route> = table.lines().filter_map(row).collect();
+    let is_row_of = |(of, row): &Route, (method, path): &Route| {
+        of == method && row.strip_suffix('…').map_or(row == path, |begin| path.starts_with(begin))
+    };
+    let routes = routes();
+    let missing = routes.iter().filter(|route| !rows.iter().any(|row| is_row_of(row, route)));
+    let idle = rows.iter().filter(|row| !routes.iter().any(|route| is_row_of(row, route)));
+    missing.chain(idle).cloned().collect()
+}
+
+#[test]
+fn the_table_of_the_page_has_every_endpoint_and_no_other() {
+    assert_eq!(wrong_rows(PAGE), []);
+    for (right, wrong) in [("GET `/openapi.json`", "GET `/openapi.yaml`"), ("{id}/…`", "{id}/unlock`")] {
+        assert!(PAGE.contains(right), "{right}");
+        assert!(!wrong_rows(&PAGE.replace(right, wrong)).is_empty(), "{wrong} is not found");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn no_request_costs_more_than_its_bound() {
@@ -133,8 +163,10 @@ async fn no_request_costs_more_than_its_bound() {
             }
         }
     }
+    // The name of the test stands on the line.
+    eprintln!();
     for ((method, path), spent) in &dearest {
-        eprintln!("{method:6} {path:32} {spent}");
+        eprintln!("{}", spent.row(method, path));
     }
     assert!(over.is_empty(), "{} requests are over their bounds:\n{}", over.len(), over.join("\n"));
 }

@@ -38,6 +38,14 @@ impl Spent {
         self.journal + self.audit + self.log
     }
 
+    /// Returns the row of an endpoint in the table of `src/http/README.md`.
+    pub fn row(&self, method: &str, path: &str) -> String {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let (loops, hashing, memory) = (ms(self.loops), ms(self.hashing), self.memory / 1024);
+        let (journal, other) = (self.journal, self.audit + self.log);
+        format!("| {method} `{path}` | {loops:.1} | {hashing:.1} | {memory} | {journal} | {other} |")
+    }
+
     /// Returns the lower of both costs, item by item: what disturbed one measurement has not disturbed the other.
     pub fn min(self, other: Self) -> Self {
         Self {

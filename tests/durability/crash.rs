@@ -15,6 +15,11 @@ use crate::support::process::{BINARY, Process, Ran, log_in, mailed_token, post, 
 const CYCLES: u64 = 20;
 const CLIENTS: usize = 8;
 
+/// Returns how often a test kills: `default`, unless `PORTCULLIS_KILL_CYCLES` says otherwise.
+pub(super) fn cycles(default: u64) -> u64 {
+    std::env::var("PORTCULLIS_KILL_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// What a client knows of its account from the answers it has received.
 #[derive(Clone, Debug)]
 struct Known {
@@ -98,8 +103,7 @@ async fn kill_9_in_the_middle_of_traffic_loses_nothing_that_was_acknowledged() {
     let mut known: Vec<Known> = Vec::new();
     // One client for all cycles: making one reads certificates, which takes longer than a cycle.
     let http = reqwest::Client::new();
-    let cycles =
-        std::env::var("PORTCULLIS_KILL_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(CYCLES);
+    let cycles = cycles(CYCLES);
     let mut checked = 0;
     for cycle in 0..cycles {
         let process = Process::start(dir.path());

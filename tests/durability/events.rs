@@ -20,19 +20,21 @@ use crate::support::wait_until;
 
 const CYCLES: u64 = 10;
 const CLIENTS: usize = 6;
-const SECRET: &str = "the secret of the receiver";
+pub(super) const SECRET: &str = "the secret of the receiver";
 
 /// A program with a table of accounts.
 #[derive(Default)]
-struct Table {
+pub(super) struct Table {
     /// The address of each account, by id.
-    rows: BTreeMap<String, String>,
+    pub(super) rows: BTreeMap<String, String>,
+    /// The sessions that were opened.
+    pub(super) sessions: BTreeSet<String>,
     /// Where it is in the order of events, kept with the rows.
     cursor: Option<String>,
     last_seq: u64,
     /// Events that came again.
-    repeats: usize,
-    gaps: usize,
+    pub(super) repeats: usize,
+    pub(super) gaps: usize,
 }
 
 impl Table {
@@ -47,18 +49,29 @@ impl Table {
                 continue;
             }
             self.last_seq = seq;
+            let id = event["account"].as_str().unwrap();
             if event["type"] == "account.created" {
-                let id = event["account"].as_str().unwrap().to_owned();
                 let email = event["data"]["email"].as_str().unwrap().to_owned();
-                assert_eq!(self.rows.insert(id, email), None, "{event}");
+                assert_eq!(self.rows.insert(id.to_owned(), email), None, "{event}");
+            } else {
+                // What happens to an account comes after the account.
+                assert!(self.rows.contains_key(id), "{event}");
+            }
+            if event["type"] == "session.opened" {
+                let session = event["data"]["session"].as_str().unwrap().to_owned();
+                assert!(self.sessions.insert(session), "{event}");
             }
         }
         self.cursor = page["next"].as_str().map(ToOwned::to_owned);
     }
 }
 
-/// Reads one call, and answers it. Every fifth is refused, and every seventh taken without an answer.
-fn serve_call(mut stream: TcpStream, number: usize, table: &Mutex<Table>) -> Option<()> {
+/// Which calls a receiver does not answer as it should: each of the first number is refused, and each of the second taken
+/// without an answer.
+pub(super) type Faults = (usize, usize);
+
+/// Reads one call, and answers it.
+fn serve_call(mut stream: TcpStream, number: usize, faults: Faults, table: &Mutex<Table>) -> Option<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let (mut len, mut signed) = (0, String::new());
@@ -83,30 +96,49 @@ fn serve_call(mut stream: TcpStream, number: usize, table: &Mutex<Table>) -> Opt
     let at = Timestamp::from_secs(secs.unwrap_or_else(|| panic!("{signed}")));
     assert!(Clock::system().now().since(at) < Duration::from_mins(5), "{signed}");
     assert_eq!(signed, header(SECRET.as_bytes(), at, &body));
-    if number % 5 == 4 {
+    if number % faults.0 == faults.0 - 1 {
         stream.write_all(b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n").ok()?;
         return Some(());
     }
     table.lock().take(&serde_json::from_slice(&body).unwrap(), true);
-    if number % 7 != 6 {
+    if number % faults.1 != faults.1 - 1 {
         stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").ok()?;
     }
     Some(())
 }
 
 /// Starts a receiver of calls and returns its URL.
-fn receiver(table: Arc<Mutex<Table>>) -> String {
+pub(super) fn receiver(table: Arc<Mutex<Table>>, faults: Faults) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/events", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
-            let _ = serve_call(stream.unwrap(), number, &table);
+            let _ = serve_call(stream.unwrap(), number, faults, &table);
         }
     });
     url
 }
 
-fn command(dir: &Path) -> Command {
+/// Writes a configuration with a webhook that is called at `hook`.
+pub(super) fn configure(dir: &Path, hook: &str) {
+    let secret = dir.join("secret");
+    std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    let text = format!(
+        "[outbound]\nallow = [\"127.0.0.1\"]\n[[webhook]]\nurl = \"{hook}\"\nsecret_file = \"{}\"\nevents = [\"account.*\"]\n",
+        secret.display()
+    );
+    std::fs::write(dir.join("portcullis.toml"), text).unwrap();
+}
+
+/// Makes an API key with `scopes`, over the directory of a stopped server.
+pub(super) fn api_key(data: &Path, scopes: &str) -> String {
+    let create = ["api-key", "create", "rows", "--scopes", scopes, "--json", "--data-dir"];
+    let made = Command::new(BINARY).args(create).arg(data).output().unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    made["key"].as_str().unwrap().to_owned()
+}
+
+pub(super) fn command(dir: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command.arg("serve").arg("--config").arg(dir.join("portcullis.toml"));
     command.arg("--data-dir").arg(dir.join("data"));
@@ -115,17 +147,19 @@ fn command(dir: &Path) -> Command {
     command
 }
 
-/// Reads pages until the server is gone or `until` says that it is enough.
-async fn consume(
+/// Reads pages of the events of `types` until the server is gone or `until` says that it is enough.
+pub(super) async fn consume(
     http: &reqwest::Client,
     url: &str,
     key: &str,
+    types: &str,
     table: &Mutex<Table>,
     until: impl Fn(&Value) -> bool,
 ) {
     loop {
         let after = table.lock().cursor.clone().map_or_else(String::new, |cursor| format!("&after={cursor}"));
-        let asked = http.get(format!("{url}/v1/admin/events?wait=1{after}")).bearer_auth(key).send();
+        let asked =
+            http.get(format!("{url}/v1/admin/events?wait=1&types={types}{after}")).bearer_auth(key).send();
         let Ok(answer) = asked.await else { return };
         assert_eq!(answer.status().as_u16(), 200);
         let Ok(page) = answer.json::<Value>().await else { return };
@@ -137,7 +171,7 @@ async fn consume(
 }
 
 /// Every account of the server, by id.
-async fn accounts(http: &reqwest::Client, url: &str, key: &str) -> BTreeMap<String, String> {
+pub(super) async fn accounts(http: &reqwest::Client, url: &str, key: &str) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut cursor = String::new();
     loop {
@@ -156,20 +190,11 @@ async fn accounts(http: &reqwest::Client, url: &str, key: &str) -> BTreeMap<Stri
 async fn kill_9_in_the_middle_of_traffic_loses_and_doubles_no_event() {
     let dir = tempfile::tempdir().unwrap();
     let called = Arc::new(Mutex::new(Table::default()));
-    let hook = receiver(Arc::clone(&called));
-    std::fs::write(dir.path().join("secret"), format!("{SECRET}\n")).unwrap();
-    let secret = dir.path().join("secret");
-    let text = format!(
-        "[outbound]\nallow = [\"127.0.0.1\"]\n[[webhook]]\nurl = \"{hook}\"\nsecret_file = {secret:?}\nevents = [\"account.*\"]\n"
-    );
-    std::fs::write(dir.path().join("portcullis.toml"), text).unwrap();
+    configure(dir.path(), &receiver(Arc::clone(&called), (5, 7)));
     let data = dir.path().join("data");
     // The first start makes the directory, the key of the consumer comes after it.
     Process::spawn(command(dir.path())).kill();
-    let create = ["api-key", "create", "rows", "--scopes", "events:read,admin:read", "--json", "--data-dir"];
-    let made = Command::new(BINARY).args(create).arg(&data).output().unwrap();
-    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-    let key = made["key"].as_str().unwrap();
+    let key = &api_key(&data, "events:read,admin:read");
     let http = reqwest::Client::new();
     let asking = Mutex::new(Table::default());
     let mut acknowledged = BTreeSet::new();
@@ -194,7 +219,7 @@ async fn kill_9_in_the_middle_of_traffic_loses_and_doubles_no_event() {
             });
         }
         let url = process.url.clone();
-        let consuming = consume(&http, &url, key, &asking, |_| false);
+        let consuming = consume(&http, &url, key, "", &asking, |_| false);
         let killing = async {
             let wanted = 6 + cycle as usize * 5 % 17;
             wait_until("there is some traffic", async || count.load(Ordering::Relaxed) >= wanted).await;
@@ -209,7 +234,8 @@ async fn kill_9_in_the_middle_of_traffic_loses_and_doubles_no_event() {
 
     let process = Process::spawn(command(dir.path()));
     let there = accounts(&http, &process.url, key).await;
-    consume(&http, &process.url, key, &asking, |page| page["events"].as_array().unwrap().is_empty()).await;
+    consume(&http, &process.url, key, "", &asking, |page| page["events"].as_array().unwrap().is_empty())
+        .await;
     let asking = asking.into_inner();
     assert_eq!(asking.rows, there);
     assert_eq!(asking.gaps, 0);
@@ -238,13 +264,10 @@ async fn a_log_that_was_removed_is_told_to_whoever_has_a_cursor_of_it() {
     let http = reqwest::Client::new();
     assert_eq!(sign_up(&http, &process.url, "ada@test.org").await.unwrap().0, 201);
     process.stop();
-    let create = ["api-key", "create", "rows", "--scopes", "events:read", "--json", "--data-dir"];
-    let made = Command::new(BINARY).args(create).arg(&data).output().unwrap();
-    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-    let key = made["key"].as_str().unwrap();
+    let key = &api_key(&data, "events:read");
     let mut process = Process::spawn(command(dir.path()));
     let table = Mutex::new(Table::default());
-    consume(&http, &process.url, key, &table, |page| page["events"].as_array().unwrap().is_empty()).await;
+    consume(&http, &process.url, key, "", &table, |page| page["events"].as_array().unwrap().is_empty()).await;
     assert_eq!(table.lock().rows.len(), 1);
     process.stop();
     std::fs::remove_dir_all(data.join("events")).unwrap();

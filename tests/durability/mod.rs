@@ -1,5 +1,6 @@
 //! Durability of the real binary: crashes, faults of the disk, restores, and the frozen formats.
 
+mod all_at_once;
 mod clock;
 mod crash;
 mod events;

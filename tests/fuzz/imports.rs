@@ -1,9 +1,7 @@
-//! Decoders of what is imported: lines of accounts, and dumps of other systems.
+//! Decoders of what is imported: lines of accounts.
 
 use portcullis::flow::admin::import::lines::{Groups, LINE_BYTES_MAX};
 use portcullis::flow::admin::import::parse;
-use portcullis::server::operator::dumps::{Dump, Format, Options, Part};
-use portcullis::system::clock::Timestamp;
 
 use crate::Reader;
 use crate::mutate::Input;
@@ -49,34 +47,4 @@ pub fn import_lines() -> Reader {
          \"value\":\"aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g=\"}}}",
     ];
     Reader { name: "import_lines", seeds: seeds.map(one).into(), repair: nothing, read }
-}
-
-/// Whatever a dump holds, its reader comes to its end, and every line that it makes is JSON of one line.
-pub fn dumps() -> Reader {
-    fn read(input: &Input) -> bool {
-        let mut is_taken = false;
-        // Each input is named after the system that it is read as one of.
-        let format = Format::ALL.iter().find(|(name, _)| *name == input[0].0).unwrap().1;
-        let options = Options { now: Timestamp::from_secs(1_800_000_000), firebase: None };
-        if let Ok(mut dump) = Dump::open(format, options, &input[0].1[..], None) {
-            while let Ok(Some(part)) = dump.next_part() {
-                if let Part::Line(line) = part {
-                    assert!(!line.contains('\n'));
-                    is_taken |= parse(line.as_bytes()).is_ok();
-                }
-            }
-        }
-        is_taken
-    }
-    let seeds = [
-        "id,email,encrypted_password,created_at,raw_user_meta_data\n1,a@example.org,,2023-01-02 03:04:05+00,\"{\"\"a\"\": 1}\"\n",
-        "{\"realm\":\"x\",\"users\":[{\"id\":\"1\",\"email\":\"a@example.org\",\"enabled\":true,\"createdTimestamp\":1672628645678}]}",
-        "{\"users\":[{\"localId\":\"1\",\"email\":\"a@example.org\",\"createdAt\":\"1672628645678\"}]}",
-        "{\"user_id\":\"auth0|1\",\"email\":\"a@example.org\"}\n{\"_id\":{\"$oid\":\"2\"},\"email\":\"b@example.org\"}\n",
-        "{\"user\":[{\"id\":\"1\",\"email\":\"a@example.org\",\"emailVerified\":true}],\"account\":[]}",
-        "[{\"model\":\"auth.user\",\"pk\":1,\"fields\":{\"email\":\"a@example.org\",\"password\":\"!\",\"is_active\":true}}]",
-    ];
-    let systems = Format::ALL.iter().skip(1).map(|(name, _)| String::from(*name));
-    let seeds = systems.zip(seeds).map(|(system, text)| vec![(system, text.as_bytes().to_vec())]);
-    Reader { name: "dumps", seeds: seeds.collect(), repair: nothing, read }
 }

@@ -16,6 +16,7 @@
 #[path = "../support/counting_allocator.rs"]
 mod counting_allocator;
 mod decoders;
+mod dumps;
 mod imports;
 mod memory;
 mod mutate;
@@ -149,7 +150,7 @@ readers! {
     account_names => texts::account_names;
     carried_fields => texts::carried_fields;
     import_lines => imports::import_lines;
-    dumps => imports::dumps;
+    dumps => dumps::dumps;
 }
 
 /// Makes a decoder that may contain a mistake, which one changed bit of its valid input shows.

@@ -2,8 +2,10 @@
 //! Shared by the test that counts the work (`tests/api/equal_work.rs`) and the bench that measures the time
 //! (`benches/equal_work.rs`).
 
-use std::net::Ipv4Addr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
@@ -18,6 +20,7 @@ use portcullis::mail::transport::Transport;
 use portcullis::password::foreign;
 use portcullis::registry::account::Status;
 use portcullis::registry::refresh::Audience;
+use portcullis::server::outbound::signature::answer_header;
 use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
@@ -64,9 +67,13 @@ pub enum Pair {
     Resend,
     /// The link of an address that an account has left.
     ResendKept,
+    /// A wrong password where a hook adds claims: it is asked of nobody who has not shown the right one.
+    LogInWithHook,
+    /// Where a hook judges sign-ups: it is asked the same, whoever has the address.
+    SignUpWithHook,
 }
 
-pub const PAIRS: [Pair; 12] = [
+pub const PAIRS: [Pair; 14] = [
     Pair::LogIn,
     Pair::LogInCheaper,
     Pair::LogInForeign,
@@ -79,13 +86,15 @@ pub const PAIRS: [Pair; 12] = [
     Pair::Forgot,
     Pair::Resend,
     Pair::ResendKept,
+    Pair::LogInWithHook,
+    Pair::SignUpWithHook,
 ];
 
 impl Pair {
     /// Returns the names of the two sides: the one with an account first.
     pub const fn sides(self) -> [&'static str; 2] {
         match self {
-            Self::SignUp => ["taken", "free"],
+            Self::SignUp | Self::SignUpWithHook => ["taken", "free"],
             Self::SignUpReserved => ["reserved", "free"],
             Self::SignUpKept => ["kept", "free"],
             Self::ResendKept => ["kept", "unknown"],
@@ -95,6 +104,69 @@ impl Pair {
     }
 }
 
+/// The secret of the hook.
+const SECRET: &str = "a secret for the hook";
+
+/// A hook on this machine, which lets everybody in.
+struct Hook {
+    url: String,
+    secret: tempfile::NamedTempFile,
+    asked: Arc<AtomicU64>,
+}
+
+impl Hook {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let mut secret = tempfile::NamedTempFile::new().unwrap();
+        secret.write_all(SECRET.as_bytes()).unwrap();
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let counted = Arc::clone(&counted);
+                std::thread::spawn(move || while answer(stream.as_ref().unwrap(), &counted).is_some() {});
+            }
+        });
+        Self { url, secret, asked }
+    }
+
+    fn settings(&self) -> [(&'static str, &str); 4] {
+        [
+            ("hook.sign_up", &self.url),
+            ("hook.claims", &self.url),
+            ("hook.secret_file", self.secret.path().to_str().unwrap()),
+            ("outbound.allow", "127.0.0.1"),
+        ]
+    }
+}
+
+/// Answers the next question on a connection.
+fn answer(mut stream: &TcpStream, asked: &AtomicU64) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut secs, mut length) = (0, 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let line = line.trim_end().to_lowercase();
+        let Some((name, value)) = line.split_once(": ") else { break };
+        match name {
+            "portcullis-signature" => secs = value.strip_prefix("t=")?.split(',').next()?.parse().ok()?,
+            "content-length" => length = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    let mut question = vec![0; length];
+    reader.read_exact(&mut question).ok()?;
+    asked.fetch_add(1, Ordering::Relaxed);
+    let question: serde_json::Value = serde_json::from_slice(&question).ok()?;
+    let body = "{\"allow\":true}";
+    let at = Timestamp::from_secs(secs);
+    let signature = answer_header(SECRET.as_bytes(), question["id"].as_str()?, body.as_bytes(), at);
+    let head = format!("portcullis-signature: {signature}\r\ncontent-length: {}", body.len());
+    write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").ok()
+}
+
 /// An engine on which pairs are tried.
 pub struct World {
     pub engine: Arc<Engine>,
@@ -102,18 +174,31 @@ pub struct World {
     dir: Option<tempfile::TempDir>,
     mails: Arc<parking_lot::Mutex<Vec<portcullis::mail::outgoing::Outgoing>>>,
     failures: u32,
+    hook: Option<Hook>,
 }
 
 impl World {
-    /// Starts an engine that locks a name after `failures` failures. Call it in an actix system.
+    /// Starts an engine for `pair`: it locks a name after as many failures as that needs, and has the hook of that. Call it in
+    /// an actix system.
     ///
     /// Hashes are cheap, so that they do not hide what differs beside them. With `mails` a thread sends the mails,
     /// which messages actors too.
-    pub fn start(failures: u32, mails: bool) -> Self {
-        Self::over(tempfile::tempdir().unwrap(), failures, mails, "64")
+    pub fn start(pair: Pair, mails: bool) -> Self {
+        let hook = matches!(pair, Pair::LogInWithHook | Pair::SignUpWithHook).then(Hook::start);
+        Self::over_with(tempfile::tempdir().unwrap(), Self::failures_for(pair), mails, "64", hook)
     }
 
     fn over(dir: tempfile::TempDir, failures: u32, mails: bool, memory_kib: &str) -> Self {
+        Self::over_with(dir, failures, mails, memory_kib, None)
+    }
+
+    fn over_with(
+        dir: tempfile::TempDir,
+        failures: u32,
+        mails: bool,
+        memory_kib: &str,
+        hook: Option<Hook>,
+    ) -> Self {
         let mut reader = Reader::new();
         let data_dir = dir.path().to_string_lossy().into_owned();
         let failures_text = failures.to_string();
@@ -130,13 +215,16 @@ impl World {
         ] {
             reader.plain(key, value, "test");
         }
+        for (key, value) in hook.iter().flat_map(Hook::settings) {
+            reader.plain(key, value, "test");
+        }
         let config = Config::from_reader(reader).unwrap();
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         let sent = Arc::default();
         let transport = mails.then(|| Transport::Memory(Arc::clone(&sent)));
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let (engine, running) = server::start(config, clock, true, transport, &fail_stop).unwrap();
-        Self { engine, running: Some(running), dir: Some(dir), mails: sent, failures }
+        Self { engine, running: Some(running), dir: Some(dir), mails: sent, failures, hook }
     }
 
     /// Ends the preparation of `pair`. For hashes that were stored before the cost was raised it starts the engine again at
@@ -214,8 +302,14 @@ impl World {
         self.mails.lock().iter().map(|mail| mail.to.clone()).collect()
     }
 
+    /// Returns how many questions the hook was asked.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub fn asked(&self) -> u64 {
+        self.hook.as_ref().map_or(0, |hook| hook.asked.load(Ordering::Relaxed))
+    }
+
     /// Returns the number of failures that lock a name in the world of `pair`: the first one, or more than are tried.
-    pub const fn failures_for(pair: Pair) -> u32 {
+    const fn failures_for(pair: Pair) -> u32 {
         if matches!(pair, Pair::LogInLocks | Pair::LogInLocked) { 1 } else { 50 }
     }
 
@@ -257,11 +351,12 @@ impl World {
             | Pair::LogInCheaper
             | Pair::LogInForeign
             | Pair::LogInBesideForeign
-            | Pair::LogInLocks => {
+            | Pair::LogInLocks
+            | Pair::LogInWithHook => {
                 self.log_in(&email, "a wrong password", n).await;
             }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
-            Pair::SignUp | Pair::SignUpReserved | Pair::SignUpKept => {
+            Pair::SignUp | Pair::SignUpReserved | Pair::SignUpKept | Pair::SignUpWithHook => {
                 sign_up::sign_up(engine, &client(n), form(&email), MODE).await.result.ok();
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),

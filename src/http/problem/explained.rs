@@ -278,9 +278,12 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "refresh_token_reused",
         401,
         Retry::Never,
-        "The refresh token was used before and came again after its grace: it was copied, or a client has stored its tokens \
-         wrongly. Its whole session has ended, and its owner is told by mail.",
-        "Forget the tokens, tell the user, and have them log in.",
+        "The refresh token was used before and came again after its grace (refresh.grace_secs): the answer to a refresh was lost \
+         and the refresh was repeated too late, a client has stored its tokens wrongly, or the token was copied. Its whole \
+         session has ended, and its owner is told by mail.",
+        "Forget the tokens, and have the user log in. If it happens often, repeat a refresh without an answer within its grace, \
+         send one at a time, and store the new tokens before you use them. A user who knows of no lost connection sets a new \
+         password.",
     ),
     page(
         "request_header_fields_too_large",
@@ -373,7 +376,7 @@ pub(in crate::http) const EXPLAINED: &[Explained] = &[
         "too_many_requests",
         429,
         Retry::Wait,
-        "The network of the client, or the account, has sent more requests of this kind than it may.",
+        "The network of the client, its device, or its account has sent more requests of this kind than it may.",
         "Wait. RateLimit-Policy and RateLimit say how many there may be.",
     ),
     page(

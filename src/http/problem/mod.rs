@@ -69,7 +69,8 @@ impl Problem {
 
     /// Creates the problem of a field that is not acceptable.
     pub(in crate::http) fn unprocessable(error: FieldError) -> Self {
-        Self::new(422, "unprocessable", "A field is not acceptable; see `errors`.").with_errors(vec![error])
+        let detail = format!("A field is not acceptable: {}.", error.message);
+        Self::new(422, "unprocessable", detail).with_errors(vec![error])
     }
 
     /// Adds the faults of fields.

@@ -1,5 +1,6 @@
 //! The one table that gives every refusal and fault its status, code and text.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{FieldError, Problem};
@@ -7,6 +8,7 @@ use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{CsrfFault, FlowError, Refusal};
 use crate::journal::append::handle::{Handle, NoRoom};
 use crate::password::Weakness;
+use crate::registry::throttle::class::Class;
 
 impl FlowError {
     /// Returns the answer to a flow that ended early.
@@ -20,12 +22,9 @@ impl FlowError {
 
 fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
     match refusal {
-        Refusal::Throttled { wait } => Problem::new(
-            429,
-            "too_many_requests",
-            "Too many requests from your network; wait, then try again.",
-        )
-        .with_retry_after(*wait),
+        Refusal::Throttled { class, wait } => {
+            Problem::new(429, "too_many_requests", throttled(*class)).with_retry_after(*wait)
+        }
         Refusal::Locked { until } => Problem::new(
             429,
             "too_many_attempts",
@@ -67,7 +66,9 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
              operator; the address is free for a new account.",
         ),
         Refusal::WeakPassword { pointer, found } => {
-            let mut problem = Problem::new(422, "weak_password", "Choose another password; see `reasons`.");
+            let first = found.first().map_or(Cow::Borrowed("choose another one"), |first| first.message());
+            let detail = format!("The password is not accepted: {first}.");
+            let mut problem = Problem::new(422, "weak_password", detail);
             problem.reasons = Some(found.iter().map(|weakness| weakness.code()).collect());
             let error = |weakness: &Weakness| FieldError {
                 pointer: (*pointer).to_owned(),
@@ -126,7 +127,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::RefreshTokenReused => Problem::new(
             401,
             "refresh_token_reused",
-            "The refresh token was used before, so its session has ended; log in again.",
+            "The refresh token was used before, so its session has ended; log in again. A copy of it was used, or the answer to a \
+             refresh was lost and the refresh repeated too late.",
         )
         .with_challenge(),
         Refusal::SessionExpired => {
@@ -193,6 +195,17 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             };
             Problem::unprocessable(error)
         }
+    }
+}
+
+/// Says whose requests of `class` were too many. It follows from the class alone: who has paid for this request says whether a
+/// device or a token is known.
+const fn throttled(class: Class) -> &'static str {
+    match class {
+        Class::Change => "Too many changes to this account; wait, then try again.",
+        Class::Refresh => "Too many refreshes of this account, or from your network; wait, then try again.",
+        Class::Login => "Too many log-ins from your network, or on this device; wait, then try again.",
+        _ => "Too many requests from your network; wait, then try again.",
     }
 }
 

@@ -60,7 +60,7 @@ const ENDPOINTS: &[Endpoint] = &[
             .constant()
             .path(&[PathPart {
                 name: "code",
-                meaning: "The `code` of the problem, with dashes.",
+                meaning: "The `code` of the problem, as it is or with dashes.",
                 example: "weak-password",
             }])
             .answers(&[Answer::json(200, "What it means, and what to do.", &[Schema::of::<ProblemPage>()])
@@ -150,9 +150,7 @@ async fn get_problem(
     request: HttpRequest,
 ) -> Result<HttpResponse, Rejection> {
     let no_page = || Problem::new(404, "not_found", "There is no problem of this name.");
-    let code = code.into_inner();
-    let is_spelt = !code.contains('_');
-    let explained = explained(&code.replace('-', "_")).filter(|_| is_spelt).ok_or_else(no_page)?;
+    let explained = explained(&code.replace('-', "_")).ok_or_else(no_page)?;
     let origin = engine.services.config.http.public_origin.as_str();
     let page = ProblemPage::of(explained, origin);
     let headers = request.headers();

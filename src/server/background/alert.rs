@@ -148,8 +148,8 @@ pub fn advice(event: &str) -> &'static str {
              doctor` says how many it can take."
         }
         "refresh.reused" => {
-            "Refresh tokens were copied, or a client stores them wrongly: see `portcullis session list ID`, and end what is \
-             not the owner's."
+            "Refresh tokens were copied, or a client stores them wrongly or repeats a lost refresh too late: see `portcullis \
+             session list ID`, and end what is not the owner's."
         }
         "token.rejected" => {
             "Forged or old access tokens: block these networks in front of the server, or mend the client; see `portcullis \

@@ -109,6 +109,7 @@ in_node! {
     nothing_is_done_for_somebody_else_until_the_program_has_asked: 60,
     a_page_that_is_not_told_of_somebody_else_shows_nothing_of_theirs: 60,
     a_cookie_that_is_late_ends_no_session: 60,
+    a_save_while_another_tab_replaces_the_cookie_twice_is_done: 60,
     clients_with_stores_of_their_own_are_apart: 60,
     a_log_in_beside_is_heard_of: 60,
     a_part_of_a_path_leads_to_no_other_operation: 60,

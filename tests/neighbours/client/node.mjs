@@ -595,6 +595,35 @@ const facts = {
     for (const server of [thief, proxy]) server.close(), server.closeAllConnections();
   },
 
+  async a_save_while_another_tab_replaces_the_cookie_twice_is_done() {
+    const jar = new Map();
+    const other = createClient({ baseUrl: url, mode: "cookie", fetch: browser(jar) });
+    const inner = browser(jar);
+    const saves = () => inner.requests.filter(({ method }) => method === "PATCH").length;
+    let replacements = 0;
+    const meanwhile = async (target, init) => {
+      if (init.method === "PATCH" && replacements > 0) {
+        replacements -= 1;
+        await other.reauthenticate({ password });
+      }
+      return inner(target, init);
+    };
+    const client = createClient({ baseUrl: url, mode: "cookie", fetch: meanwhile });
+    await client.logIn({ email, password });
+    await other.currentSession();
+    replacements = 2;
+    assert.equal((await client.updateMe({ name: "Ada" })).name, "Ada");
+    assert.equal(saves(), 3);
+    // It comes to an end, whatever the other tab does.
+    replacements = 99;
+    await assert.rejects(client.updateMe({ name: "Eve" }), refused("csrf_rejected"));
+    assert.equal(saves(), 6);
+    replacements = 0;
+    assert.equal((await client.getMe()).name, "Ada");
+    other.close();
+    client.close();
+  },
+
   async the_half_of_a_sign_up_is_sent_again_for_a_while() {
     const sent = noting();
     const store = memory();
@@ -613,7 +642,7 @@ const facts = {
     assert.equal(half(), first);
     await client.resendVerification({ email: address });
     assert.equal(half(), undefined);
-    later(660_000);
+    later(3_660_000);
     await assert.rejects(client.verifyEmail({ token: token() }), PortcullisProblem);
     assert.equal(half(), undefined);
     later(0);

@@ -29,6 +29,10 @@ pub struct Plan {
     pub forwards: Forwards,
     /// The prefix of the path that it strips, with a slash at both ends.
     pub prefix: Option<&'static str>,
+    /// The path of the public origin, such as `/auth`, where an application beside the server has all other paths; or "".
+    pub public_path: &'static str,
+    /// The port of that application.
+    pub application: u16,
     /// Name and password that it asks for itself.
     pub login: Option<(&'static str, &'static str)>,
     /// A folder for its files.
@@ -43,6 +47,7 @@ pub type Start = fn(&Plan) -> Program;
 pub struct Wish<'a> {
     pub forwards: Forwards,
     pub prefix: Option<&'static str>,
+    pub public_path: &'static str,
     pub login: Option<(&'static str, &'static str)>,
     /// Settings of the server.
     pub settings: &'a [(&'a str, &'a str)],
@@ -50,7 +55,7 @@ pub struct Wish<'a> {
 
 /// Nothing other than the usual: `X-Forwarded-For` of a trusted proxy.
 pub const USUAL: Wish<'static> =
-    Wish { forwards: Forwards::XForwardedFor, prefix: None, login: None, settings: &[] };
+    Wish { forwards: Forwards::XForwardedFor, prefix: None, public_path: "", login: None, settings: &[] };
 
 /// A proxy with a server behind it.
 pub struct Front {
@@ -70,7 +75,8 @@ impl Front {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let port = free_port();
         let origin = format!("https://login.house.test:{port}");
-        let usual = [("http.public_origin", origin.as_str()), ("http.trusted_proxies", "127.0.0.1/32")];
+        let public = format!("{origin}{}", wish.public_path);
+        let usual = [("http.public_origin", public.as_str()), ("http.trusted_proxies", "127.0.0.1/32")];
         let server = Server::with(&[&usual, wish.settings].concat());
         let authority = Authority::new(dir.path());
         let plan = Plan {
@@ -79,6 +85,8 @@ impl Front {
             authority,
             forwards: wish.forwards,
             prefix: wish.prefix,
+            public_path: wish.public_path,
+            application: free_port(),
             login: wish.login,
             dir: dir.path().to_owned(),
         };

@@ -1,10 +1,12 @@
 //! Proxies that end TLS in front of the server: nginx, Caddy and HAProxy, each in front of the same facts.
 
+mod beside;
 mod caddy;
 mod facts;
 mod front;
 mod haproxy;
 mod nginx;
+mod readme;
 
 /// Declares a test of each fact for the proxy that `$start` starts.
 macro_rules! facts_behind {
@@ -36,3 +38,24 @@ macro_rules! facts_behind {
     };
 }
 use facts_behind;
+
+/// Declares the tests of an application beside the server for the proxy that `$start` starts with the lines of the README.
+macro_rules! facts_beside {
+    ($need:expr, $start:path) => {
+        crate::proxies::facts_beside! { $need, $start:
+            the_lines_of_the_readme_serve_both_at_the_root => "",
+            the_lines_of_the_readme_serve_both_below_a_path => "/auth",
+        }
+    };
+    ($need:expr, $start:path: $($fact:ident => $path:literal,)+) => {
+        $(
+            #[test]
+            fn $fact() {
+                if crate::install::installed(&[$need, crate::install::CURL, crate::install::OPENSSL]) {
+                    super::beside::pages_and_interface_share_an_origin($start, $path);
+                }
+            }
+        )+
+    };
+}
+use facts_beside;

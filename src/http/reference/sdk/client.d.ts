@@ -39,8 +39,8 @@ export interface CallOptions {
 export type Opened<M extends Mode> = M extends "cookie" ? CookieSession : TokenPair;
 
 /**
- * Why a session has ended: by a log-out; because its time is over or the server has ended it; because a copy of its refresh
- * token was used; because somebody else has logged in in another tab; with its account.
+ * Why a session has ended: by a log-out; because its time is over or the server has ended it; because its refresh
+ * token was used twice, by a copy or after a lost answer; because somebody else has logged in in another tab; with its account.
  */
 export type SessionEndReason = "logged_out" | "expired" | "reused" | "replaced" | "deleted";
 
@@ -95,8 +95,8 @@ export interface CookieClient {
 
 /**
  * Makes a client. All calls share one refresh, and so do all clients with the same store: by Web Locks, else by a lease in
- * `localStorage`, else within the process. No request is repeated but once after a new access token or CSRF token, and a refresh
- * whose answer is lost.
+ * `localStorage`, else within the process. No request is repeated but with a new credential after a refusal (once in token
+ * mode, twice in cookie mode), and a refresh whose answer is lost.
  */
 export function createClient<M extends Mode>(options: ClientOptions<M>): Client<M>;
 

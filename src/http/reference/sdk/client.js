@@ -48,7 +48,9 @@ const REFRESH_REPEAT_MS = 8_000;
 const TAB_ANSWER_MS = 3_000;
 const TAB_LOOKUP_MS = 200;
 /** How long the half of a sign-up that has been used is sent again: as long as the server gives the same answer. */
-const HALF_MS = 600_000;
+const HALF_MS = 3_600_000;
+/** How often a request is repeated whose cookie was replaced: another tab may replace it again before the first repeat. */
+const COOKIE_REPEATS = 2;
 /** The calls that replace or remove the cookie of the session: until one is answered, the browser has a dead one. */
 const REPLACING = new Set([
   "logIn",
@@ -612,15 +614,14 @@ export function createClient({ baseUrl = "", mode, store: ownStore, fetch: ownFe
       }
     };
 
-    const first = await once();
-    if (!first.problem) return first.value;
-    if (!isOfCredential(first.problem)) throw first.problem;
-    const isAgain = await unlessAborted(mayRepeat(first, { takesSession, isHeld }), signal);
-    stayWithUser();
-    if (!isAgain) throw first.problem;
-    const second = await once();
-    if (second.problem) throw second.problem;
-    return second.value;
+    for (let repeats = isToken ? 1 : COOKIE_REPEATS; ; repeats -= 1) {
+      const done = await once();
+      if (!done.problem) return done.value;
+      if (repeats === 0 || !isOfCredential(done.problem)) throw done.problem;
+      const isAgain = await unlessAborted(mayRepeat(done, { takesSession, isHeld }), signal);
+      stayWithUser();
+      if (!isAgain) throw done.problem;
+    }
   }
 
   /** Returns the access token for a request, if anybody is signed in. */
