@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -83,9 +84,18 @@ impl Drop for Program {
     }
 }
 
-/// Returns a port of 127.0.0.1 that is free.
+/// Returns a port of 127.0.0.1 that is free, and that no other call returns. The kernel gives it to nobody meanwhile: it lies below
+/// those that connections get.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        // Two runs of the tests at once begin at different ports.
+        let port =
+            12_000 + (NEXT.fetch_add(1, Ordering::Relaxed) + (std::process::id() % 64) as u16 * 300) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until `is_so` says yes. `what` ends the sentence "waited in vain until …".
