@@ -52,8 +52,10 @@ async fn accounts_are_found_changed_and_deleted() {
     assert!(accounts.delete(ada.id()).await.unwrap_err().is_not_found());
     let taken = accounts.create(NewAccount::new("bob@example.org")).await.unwrap_err();
     assert!(taken.is_refusal() && !taken.is_not_found());
+    assert_eq!(taken.code(), Some("email_taken"));
     let weak = accounts.create(NewAccount::new("eve@example.org").password("short")).await.unwrap_err();
     assert!(weak.is_refusal());
+    assert_eq!(weak.code(), Some("weak_password"));
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(in crate::http) struct FieldError {
 #[error("{code}: {detail}")]
 pub(in crate::http) struct Problem {
     status: StatusCode,
-    code: &'static str,
+    pub(super) code: &'static str,
     pub(super) detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<u32>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{FieldError, Problem};
 use crate::engine::{Engine, Fault};
-use crate::flow::refusal::{CsrfFault, FlowError, Refusal};
+use crate::flow::refusal::{CsrfFault, Error, FlowError, Refusal};
 use crate::journal::append::handle::{Handle, NoRoom};
 use crate::password::Weakness;
 use crate::registry::throttle::class::Class;
@@ -17,6 +17,14 @@ impl FlowError {
             Self::Refused(refusal) => refused(refusal, engine),
             Self::Fault(fault) => failed(fault),
         }
+    }
+}
+
+impl Error {
+    /// Returns the `code` of the problem that the API would answer with, such as `email_taken` or `weak_password`, for a program to
+    /// decide by. The page `/problems/{code}` says what it means. `None` once the engine has gone.
+    pub fn code(&self) -> Option<&'static str> {
+        self.engine().map(|engine| self.flow_error().problem(engine).code)
     }
 }
 
