@@ -159,6 +159,8 @@ fn a_closed_output_ends_every_command_quietly() {
         &["data", "dump"],
         &["data", "verify", "--json"],
         &["key", "list"],
+        &["user", "list"],
+        &["user", "export"],
         &["audit", "tail"],
         &["audit", "verify"],
     ] {
