@@ -76,6 +76,8 @@ impl Import {
         let tell = Arc::clone(&told);
         let done = converse(config, move |stream| talk(stream, &operation, source, &tell))?;
         let mut told = told.lock();
+        // What is refused here comes before what the server says.
+        told.shown.sort_by_key(|report| report.get("line").and_then(Value::as_u64));
         if let (Some(file), Some(path)) = (&mut told.file, &self.report) {
             file.flush().map_err(|error| Failure::at(path, &error))?;
         }
@@ -208,9 +210,9 @@ fn in_words(one: &str, report: &Value) -> String {
     let id = text("external_id");
     let id = if id.is_empty() { id } else { format!(" (id {id})") };
     let end = if report.get("moved").and_then(Value::as_bool) == Some(true) {
-        "; if it is to have the new one: portcullis user set-email"
+        format!("; if it is to have the new one: portcullis user set-email {} ADDRESS", text("account"))
     } else {
-        ""
+        String::new()
     };
     format!("{one} {number}{id}: {}:{field} {}{end}", text("result"), text("why"))
 }
