@@ -221,6 +221,10 @@ pub fn run() -> ExitCode {
 
 /// Prints why a command failed, and returns its exit code.
 fn report(Failure(code, why): &Failure, is_json: bool) -> ExitCode {
+    // A closed output is no failure to speak of.
+    if why.is_empty() {
+        return ExitCode::from(*code);
+    }
     let line =
         if is_json { json!({"error": why, "code": code}).to_string() } else { format!("portcullis: {why}") };
     // If stderr is closed, the exit code is all that can be said.
@@ -258,6 +262,11 @@ fn asks_for_json() -> bool {
     std::env::args_os().any(|argument| argument == "--json")
 }
 
+/// Returns how a command ends that cannot write to standard output: quietly, if its reader has seen enough and closed it.
+fn ended_output(error: &std::io::Error) -> Failure {
+    if error.kind() == ErrorKind::BrokenPipe { Failure(PIPE_CLOSED, String::new()) } else { unprinted(error) }
+}
+
 /// Returns the failure of a command whose result could not be printed.
 fn unprinted(error: &std::io::Error) -> Failure {
     Failure::fault(format!(
@@ -267,7 +276,7 @@ fn unprinted(error: &std::io::Error) -> Failure {
 }
 
 /// The exit code of a process that a closed pipe has ended: 128 and the number of SIGPIPE.
-const PIPE_CLOSED: i32 = 141;
+const PIPE_CLOSED: u8 = 141;
 
 /// Prints `text` and a line end on standard output, without what a terminal would obey. If its reader has seen enough and
 /// closed it, the process ends, like every command in a pipe; if it cannot be written, with 70.
@@ -288,12 +297,9 @@ fn note_json(text: &str) {
 /// Writes `bytes` to standard output, as [`say`] does.
 fn write_out(bytes: &[u8]) {
     let Err(error) = try_write_out(bytes) else { return };
-    if error.kind() != ErrorKind::BrokenPipe {
-        let failure = unprinted(&error);
-        report(&failure, asks_for_json());
-        std::process::exit(i32::from(failure.0));
-    }
-    std::process::exit(PIPE_CLOSED);
+    let failure = ended_output(&error);
+    report(&failure, asks_for_json());
+    std::process::exit(i32::from(failure.0));
 }
 
 /// Writes `bytes` to standard output.

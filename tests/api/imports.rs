@@ -187,6 +187,8 @@ async fn a_dry_run_judges_everything_and_changes_nothing() {
         (None, None),
     ];
     assert_eq!(what, expected, "{answer:?}");
+    let first: Vec<_> = answer.iter().map(|line| line["earlier_line"].as_u64()).collect();
+    assert_eq!(first, [Some(1), Some(1), None, None, None], "{answer:?}");
     assert_eq!(answer[4]["created"], 2);
     let after = engine.work();
     assert_eq!((after.hashes, after.entries), (before.hashes, before.entries));

@@ -231,6 +231,38 @@ async fn a_task_of_another_thread_makes_accounts() {
 }
 
 #[tokio::test]
+async fn an_import_tells_a_person_who_has_moved_from_two_with_one_address() {
+    let auth = TestEngine::start().await.unwrap();
+    let first = ["{\"id\":7,\"email\":\"ada@example.org\"}"];
+    auth.accounts().import(first, ImportOptions::new()).await.unwrap();
+    let lines = [
+        "{\"id\":7,\"email\":\"ada@example.org\"}",
+        "{\"id\":8,\"email\":\"bob@example.org\"}",
+        "{\"id\":9,\"email\":\"BOB@example.org\"}",
+        "{\"id\":8,\"email\":\"bob@example.org\"}",
+    ];
+    let moved = ["{\"id\":7,\"email\":\"ada2@example.org\"}"];
+    let dry = ImportOptions::new().dry_run();
+    let judged = auth.accounts().import(lines, dry).await.unwrap();
+    let report = auth.accounts().import(lines, ImportOptions::new()).await.unwrap();
+    for report in [&judged, &report] {
+        assert_eq!((report.created, report.same, report.taken, report.moved), (1, 2, 1, 0), "{report:?}");
+        let told: Vec<_> = report
+            .lines
+            .iter()
+            .map(|line| (line.number, line.external_id.as_deref(), line.earlier, line.is_same))
+            .collect();
+        let expected =
+            [(1, Some("7"), None, true), (3, Some("9"), Some(2), false), (4, Some("8"), Some(2), true)];
+        assert_eq!(told, expected);
+    }
+    let report = auth.accounts().import(moved, ImportOptions::new()).await.unwrap();
+    assert_eq!((report.created, report.same, report.taken, report.moved), (0, 0, 0, 1), "{report:?}");
+    assert!(report.lines[0].why.contains("with another address"), "{report:?}");
+    assert!(auth.accounts().find("ada@example.org").await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn an_import_reports_each_line_that_gave_no_account_by_its_number() {
     let auth = TestEngine::start().await.unwrap();
     let there = auth.account("there@example.org").await.unwrap();

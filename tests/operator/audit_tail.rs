@@ -149,6 +149,9 @@ fn a_closed_output_ends_every_command_quietly() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     assert_eq!(Process::start(&data).stop(), Some(0));
+    let users = root.path().join("users.ndjson");
+    std::fs::write(&users, "{\"email\":\"ada@test.org\"}\n").unwrap();
+    run(&["user", "import", users.to_str().unwrap()], &data).exits(0);
     for args in [
         &["completions", "bash"][..],
         &["--help"],
@@ -159,6 +162,8 @@ fn a_closed_output_ends_every_command_quietly() {
         &["data", "dump"],
         &["data", "verify", "--json"],
         &["key", "list"],
+        &["user", "list"],
+        &["user", "export"],
         &["audit", "tail"],
         &["audit", "verify"],
     ] {

@@ -30,10 +30,8 @@ fn in_and_out(dir: &Path) {
     run(&["user", "import", &good, "--dry-run"], dir).exits(0).says("500 accounts would be created");
     run(&["user", "show", "user1@test.org"], dir).exits(1);
     run(&["user", "import", &good], dir).exits(0).says("500 accounts created");
-    run(&["user", "import", &good], dir)
-        .exits(0)
-        .says("0 accounts created, 500 there from before")
-        .says("more are not shown");
+    let again = run(&["user", "import", &good], dir).exits(0);
+    assert_eq!(again.text, "0 accounts created, 500 there from before\n");
     run(&["user", "show", "external:7"], dir)
         .exits(0)
         .says("user7@test.org")
@@ -83,6 +81,89 @@ fn accounts_go_in_and_out_of_a_stopped_directory() {
     in_and_out(dir.path());
 }
 
+/// An operator moves on once the command has ended with 0: then everybody has an account.
+#[test]
+fn an_import_ends_with_0_only_if_every_user_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let files = tempfile::tempdir().unwrap();
+    let user = |pk: u32, email: &str| json!({"model": "auth.user", "pk": pk, "fields": {"password": "!", "username": "x", "email": email}});
+    let dump = |name: &str, users: &[Value]| written(files.path(), name, &json!(users).to_string());
+    let report = files.path().join("report.ndjson");
+    let import = |file: &str, more: &[&str]| {
+        let args = ["user", "import", file, "--format", "django", "--report", report.to_str().unwrap()];
+        run(&[&args[..], more].concat(), dir.path())
+    };
+    let reports = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&report).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    // Two people with the same address in other capitals, and one who is there twice.
+    let two =
+        dump("two.json", &[user(20, "Dup@Shop.test"), user(21, "dup@shop.test"), user(20, "dup@shop.test")]);
+    let what = "duplicate: email: an earlier user, number 1, has the same email";
+    for (more, created) in [(&["--dry-run"][..], "would be created"), (&[][..], "created")] {
+        let ran = import(&two, more).exits(1);
+        let ran = ran.says(&format!("user 2 (id 21): {what}")).says("user has no account");
+        let ran = ran.says(&format!("1 account {created}, 1 there from before, 1 taken by other accounts"));
+        assert!(!ran.text.contains("user 3"), "{}", ran.text);
+        let told: Vec<_> =
+            reports().iter().map(|line| (line["external_id"].clone(), line["same"].clone())).collect();
+        assert_eq!(told, [(json!("21"), json!(false)), (json!("20"), json!(true))]);
+    }
+    // The same person twice is one account, and so is everybody there.
+    let twice = dump("twice.json", &[user(30, "ada@shop.test"), user(30, "ada@shop.test")]);
+    for more in [&["--dry-run"][..], &[][..], &[][..]] {
+        import(&twice, more).exits(0).says("there from before");
+    }
+    // The address has changed there since: it is no other person.
+    let moved = dump("moved.json", &[user(30, "ada2@shop.test")]);
+    for more in [&["--dry-run"][..], &[][..]] {
+        import(&moved, more)
+            .exits(1)
+            .says("user 1 (id 30): duplicate: external_id: its external_id is there with another address")
+            .says(", 1 there with another address\n")
+            .says("portcullis user set-email")
+            .says("1 user has another address here");
+        let line = &reports()[0];
+        assert_eq!((&line["moved"], &line["same"]), (&json!(true), &json!(false)));
+        assert!(!line.to_string().contains("@shop"), "{line}");
+    }
+    run(&["user", "show", "external:30"], dir.path()).exits(0).says("ada@shop.test");
+    // Who would have to be looked at is not lost among those who are there.
+    let many: Vec<Value> = (100..400).map(|pk| user(pk, &format!("user{pk}@shop.test"))).collect();
+    import(&dump("many.json", &many), &[]).exits(0);
+    let all = [&many[..], &[user(30, "ada2@shop.test")]].concat();
+    let ran = import(&dump("all.json", &all), &[]).exits(1).says("user 301 (id 30): duplicate");
+    assert_eq!(ran.text.lines().filter(|line| line.contains("duplicate")).count(), 1, "{}", ran.text);
+    assert_eq!(reports().len(), 301);
+    // A file of another kind.
+    let rows = json!([{"id": 932, "password": "!", "username": "x", "email": "eve@shop.test"}]);
+    let rows = written(files.path(), "rows.json", &rows.to_string());
+    import(&rows, &[])
+        .exits(1)
+        .says("expected an export of `manage.py dumpdata auth.user`, found objects with email, id, password, username");
+    let csv = written(files.path(), "rows.csv", &"id,email\n".repeat(300));
+    let ran = import(&csv, &[]).exits(1).says("found CSV");
+    assert_eq!(ran.text.lines().count(), 1, "{}", ran.text);
+}
+
+/// The fields that an import has put there go with a new object, and whoever wrote it did not know them.
+#[test]
+fn a_new_object_says_which_members_of_the_old_one_it_took_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let files = tempfile::tempdir().unwrap();
+    let line = json!({"email": "ada@test.org", "app_metadata": {"username": "ada", "is_staff": true, "plan": "free"}});
+    let file = written(files.path(), "one.ndjson", &line.to_string());
+    run(&["user", "import", &file], dir.path()).exits(0);
+    let set = |text: &str| run(&["user", "set", "ada@test.org", "--app-metadata", text], dir.path()).exits(0);
+    let ran = set("{\"plan\":\"pro\"}");
+    assert!(ran.text.contains("removed from app metadata: is_staff, username"), "{}", ran.text);
+    let ran = set("{\"plan\":\"free\",\"more\":1}");
+    assert!(!ran.text.contains("removed"), "{}", ran.text);
+}
+
 #[test]
 fn a_line_without_an_end_takes_no_memory() {
     let dir = tempfile::tempdir().unwrap();
@@ -96,7 +177,7 @@ fn a_line_without_an_end_takes_no_memory() {
     file.write_all(b"\n{\"email\":\"bob@test.org\"}\n").unwrap();
     let before = process.resident_kib();
     let ran = run(&["user", "import", path.to_str().unwrap()], dir.path()).exits(1);
-    ran.says("2: refused: the line has more than 65536 bytes").says("2 accounts created, 1 refused");
+    ran.says("line 2: refused: the line has more than 65536 bytes").says("2 accounts created, 1 refused");
     let grown = process.resident_kib().saturating_sub(before);
     assert!(grown < 32 * 1024, "{grown} KiB");
 }
@@ -114,7 +195,7 @@ async fn a_dump_of_another_system_is_imported_as_it_was_exported() {
     ]);
     let dump = written(files.path(), "users.json", &dump.to_string());
     let ran = run(&["user", "import", &dump, "--format", "django", "--verified"], &dir).exits(1);
-    ran.says("3: refused: /email: the user has no e-mail address")
+    ran.says("user 3 (id 8): refused: /email: the user has no e-mail address")
         .says("1 account created, 1 refused, 1 no users");
     assert_eq!(server.log_in("ada@test.org", "a password").await.status, 200);
     let ran = run(&["user", "import", &dump, "--format", "django", "--json"], &dir).exits(1);
@@ -213,7 +294,17 @@ fn a_dry_run_an_import_and_the_checklist_say_what_the_hashes_add_to_each_log_in(
         Ran::of(command.args(["doctor", "--data-dir"]).arg(dir).envs(own)).text
     };
     assert!(!checked().contains("hashes of other systems"));
-    import(&[]).says("1 account created").says(&would.replace("would take", "takes"));
+    let ran = import(&[]);
+    let ran = ran.says("1 account created").says(&would.replace("would take", "takes"));
+    // In the time of this machine, and with what ends it.
+    let time = ran
+        .text
+        .split_once("the dearest hashes, up to ")
+        .and_then(|(_, rest)| rest.split_once(" ms on this machine"));
+    assert!(time.is_some_and(|(ms, _)| ms.parse::<u64>().is_ok_and(|ms| ms > 0)), "{}", ran.text);
+    let end =
+        " log-ins per second; [password] drop_foreign_after_days = 180 ends those that are left by then";
+    ran.says(end);
     let work = after as f64 / before as f64;
     let said = checked();
     let of_doctor = said

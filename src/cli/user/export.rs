@@ -11,7 +11,7 @@ use portcullis::server::operator::operation::Operation;
 use serde_json::Value;
 
 use crate::cli::operate::converse;
-use crate::cli::{Cli, Failure, counted, note, try_write_out};
+use crate::cli::{Cli, Failure, counted, ended_output, note, try_write_out};
 
 /// Write all accounts as lines that an import takes.
 #[derive(Debug, Args)]
@@ -35,7 +35,9 @@ impl Export {
         let done = converse(config, move |stream| {
             let at = |error| Failure::at(&path, &error);
             match file {
-                None => copy(stream, hashes, |line| try_write_out(line).map_err(Failure::refused)),
+                None => {
+                    copy(stream, hashes, |line| try_write_out(line).map_err(|error| ended_output(&error)))
+                }
                 Some(file) => {
                     let mut file = BufWriter::new(file);
                     let done = copy(stream, hashes, |line| file.write_all(line).map_err(at))?;

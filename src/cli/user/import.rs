@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -22,7 +23,7 @@ use crate::cli::operate::converse;
 use crate::cli::printable::value;
 use crate::cli::{Cli, Failure, counted, say};
 
-/// Reports that are shown, those of users who are there from before last. `--report` has all.
+/// Reports that are shown. Those of users who are there from before are counted alone; `--report` has all.
 const SHOWN_MAX: usize = 100;
 /// The bytes that are sent at once.
 const PART_BYTES: usize = 64 * 1024;
@@ -66,22 +67,21 @@ impl Import {
             .report
             .as_deref()
             .map(|path| File::create(path).map(BufWriter::new).map_err(|error| Failure::at(path, &error)));
-        let told = Arc::new(Mutex::new(Told {
-            shown: Vec::new(),
-            same: Vec::new(),
-            not_shown: 0,
-            refused_here: 0,
-            skipped: 0,
-            file: report.transpose()?,
-        }));
+        let is_dump = matches!(source, Source::Dump(_));
+        let told =
+            Told { one: if is_dump { "user" } else { "line" }, file: report.transpose()?, ..Told::default() };
+        let told = Arc::new(Mutex::new(told));
+        let foreign_for = config.password.foreign_for;
         let operation = Operation::UserImport { dry_run: self.dry_run, verified: self.verified };
         let tell = Arc::clone(&told);
         let done = converse(config, move |stream| talk(stream, &operation, source, &tell))?;
         let mut told = told.lock();
+        // What is refused here comes before what the server says.
+        told.shown.sort_by_key(|report| report.get("line").and_then(Value::as_u64));
         if let (Some(file), Some(path)) = (&mut told.file, &self.report) {
             file.flush().map_err(|error| Failure::at(path, &error))?;
         }
-        self.finish(cli, &done, &told)
+        self.finish(cli, &done, &told, foreign_for)
     }
 
     /// Opens the file.
@@ -127,24 +127,32 @@ impl Import {
     }
 
     /// Prints what became of the lines.
-    fn finish(&self, cli: &Cli, done: &Value, told: &Told) -> Result<(), Failure> {
+    fn finish(
+        &self,
+        cli: &Cli,
+        done: &Value,
+        told: &Told,
+        foreign_for: Option<Duration>,
+    ) -> Result<(), Failure> {
         let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let (created, same) = (count("created"), count("same"));
-        let taken = count("duplicates") - same;
+        let (created, same, moved) = (count("created"), count("same"), count("moved"));
+        let taken = count("duplicates").saturating_sub(same + moved);
         let refused = count("refused") + told.refused_here;
-        let (shown, not_shown) = told.shown();
+        let (shown, not_shown) = (&told.shown, told.not_shown);
         if cli.json {
             let mut answer = json!({
-                "dry_run": self.dry_run, "created": created, "duplicates": same + taken, "same": same,
-                "refused": refused, "skipped": told.skipped, "reports": shown, "not_shown": not_shown,
+                "dry_run": self.dry_run, "created": created, "duplicates": same + moved + taken, "same": same,
+                "moved": moved,                "refused": refused, "skipped": told.skipped, "reports": shown, "not_shown": not_shown,
             });
-            if let (Some(grown), Some(answer)) = (done.get("log_in_kib"), answer.as_object_mut()) {
-                answer.insert(String::from("log_in_kib"), grown.clone());
+            for name in ["log_in_kib", "log_in_ms", "log_ins_per_second"] {
+                if let (Some(grown), Some(answer)) = (done.get(name), answer.as_object_mut()) {
+                    answer.insert(name.to_owned(), grown.clone());
+                }
             }
             say(&answer.to_string());
         } else {
             for report in shown {
-                say(&in_words(report));
+                say(&in_words(told.one, report));
             }
             if not_shown > 0 {
                 let more = counted(not_shown, "more is not shown", "more are not shown");
@@ -154,6 +162,7 @@ impl Import {
             let mut parts = vec![format!("{} {verb}", counted(created, "account", "accounts"))];
             for (number, what) in [
                 (same, "there from before"),
+                (moved, "there with another address"),
                 (taken, "taken by other accounts"),
                 (refused, "refused"),
                 (told.skipped, "no users"),
@@ -164,14 +173,27 @@ impl Import {
             }
             say(&parts.join(", "));
             if let Some(grown) = done.get("log_in_kib") {
-                say(&dearer(grown, self.dry_run));
+                say(&dearer(grown, done, foreign_for, self.dry_run));
             }
         }
-        if refused > 0 {
-            let users = counted(refused, "user was", "users were");
-            return Err(Failure::refused(format!("{users} refused; the others are not affected")));
+        let mut missing = Vec::new();
+        for (number, one, many) in [
+            (
+                taken,
+                "user has no account, since another one has the address or the id",
+                "users have no account, since others have their addresses or ids",
+            ),
+            (moved, "user has another address here", "users have other addresses here"),
+            (refused, "user was refused", "users were refused"),
+        ] {
+            if number > 0 {
+                missing.push(counted(number, one, many));
+            }
         }
-        Ok(())
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::refused(format!("{}; the others are not affected", missing.join(", "))))
     }
 }
 
@@ -180,22 +202,43 @@ fn open(path: &Path) -> Result<File, Failure> {
 }
 
 /// Describes a report for people.
-fn in_words(report: &Value) -> String {
+fn in_words(one: &str, report: &Value) -> String {
     let text = |name: &str| value(report.get(name).and_then(Value::as_str).unwrap_or_default());
     let number = report.get("line").and_then(Value::as_u64).unwrap_or(0);
     let field = text("field");
     let field = if field.is_empty() { String::new() } else { format!(" {field}:") };
-    format!("{number}: {}:{field} {}", text("result"), text("why"))
+    let id = text("external_id");
+    let id = if id.is_empty() { id } else { format!(" (id {id})") };
+    let end = if report.get("moved").and_then(Value::as_bool) == Some(true) {
+        format!("; if it is to have the new one: portcullis user set-email {} ADDRESS", text("account"))
+    } else {
+        String::new()
+    };
+    format!("{one} {number}{id}: {}:{field} {}{end}", text("result"), text("why"))
 }
 
-/// Says how much longer every log-in takes while the hashes of an import are stored.
-fn dearer(grown: &Value, is_dry: bool) -> String {
+/// Says how much longer every log-in takes while the hashes of an import are stored, and what ends it.
+fn dearer(grown: &Value, done: &Value, foreign_for: Option<Duration>, is_dry: bool) -> String {
     let kib = |name: &str| grown.get(name).and_then(Value::as_u64).unwrap_or(1).max(1);
     let (before, after) = (kib("before"), kib("after"));
     let verb = if is_dry { "would take" } else { "takes" };
     let tenths = after.saturating_mul(10) / before;
+    let number = |name: &str| done.get(name).and_then(Value::as_f64);
+    let time = match (number("log_in_ms"), number("log_ins_per_second")) {
+        (Some(time), Some(rate)) => {
+            format!(", up to {time:.0} ms on this machine, so at least {rate:.1} log-ins per second")
+        }
+        _ => String::new(),
+    };
+    let end = match foreign_for {
+        Some(time) => {
+            let days = counted(time.as_secs() / (24 * 60 * 60), "day", "days");
+            format!("those that are left end after {days} (password.drop_foreign_after_days)")
+        }
+        None => String::from("[password] drop_foreign_after_days = 180 ends those that are left by then"),
+    };
     format!(
-        "every log-in {verb} about {}.{} times as long as before, until log-ins have replaced the dearest hashes",
+        "every log-in {verb} about {}.{} times as long as before, until log-ins have replaced the dearest hashes{time}; {end}",
         tenths / 10,
         tenths % 10
     )
@@ -210,11 +253,13 @@ enum Source {
 }
 
 /// Collects the reports of lines that created no account.
+#[derive(Default)]
 struct Told {
+    /// What one of the numbers is: a line, or a user of a dump.
+    one: &'static str,
     /// Reports of refused lines, and of duplicates that differ.
     shown: Vec<Value>,
-    /// Reports of lines whose account exists already.
-    same: Vec<Value>,
+    /// How many more of these there are.
     not_shown: u64,
     /// Users that were refused before they were sent.
     refused_here: u64,
@@ -228,25 +273,16 @@ impl Told {
         if let Some(file) = &mut self.file {
             writeln!(file, "{report}")?;
         }
-        let kept = if report.get("same").and_then(Value::as_bool) == Some(true) {
-            &mut self.same
-        } else {
-            &mut self.shown
-        };
-        if kept.len() < SHOWN_MAX {
-            kept.push(report);
+        // The summary counts those that are there, so that nobody searches among them.
+        if report.get("same").and_then(Value::as_bool) == Some(true) {
+            return Ok(());
+        }
+        if self.shown.len() < SHOWN_MAX {
+            self.shown.push(report);
         } else {
             self.not_shown += 1;
         }
         Ok(())
-    }
-
-    /// Returns what is shown, and of how many it is not.
-    fn shown(&self) -> (Vec<&Value>, u64) {
-        let all = self.shown.len() + self.same.len();
-        let shown: Vec<&Value> = self.shown.iter().chain(&self.same).take(SHOWN_MAX).collect();
-        let left_out = all - shown.len();
-        (shown, self.not_shown + left_out as u64)
     }
 }
 
@@ -323,14 +359,14 @@ fn send(mut write: &UnixStream, source: Source, told: &Mutex<Told>) -> Result<()
                 told.lock().skipped += 1;
                 String::new()
             }
-            Ok(Some(Part::Refused(refused))) => {
-                refuse(told, number, refused)?;
+            Ok(Some(Part::Refused { refused, external_id })) => {
+                refuse(told, number, external_id, refused)?;
                 String::new()
             }
             Ok(None) => break,
             Err(error) => {
                 let why = format!("{error}; nothing behind it was read");
-                refuse(told, number, Refused::at("", "unreadable", why))?;
+                refuse(told, number, None, Refused::at("", "unreadable", why))?;
                 break;
             }
         };
@@ -339,8 +375,14 @@ fn send(mut write: &UnixStream, source: Source, told: &Mutex<Told>) -> Result<()
     write.flush().map_err(Failure::refused)
 }
 
-fn refuse(told: &Mutex<Told>, line: u64, refused: Refused) -> Result<(), Failure> {
-    let report = Report { line, outcome: Outcome::Refused(refused) };
+fn refuse(
+    told: &Mutex<Told>,
+    line: u64,
+    external_id: Option<String>,
+    refused: Refused,
+) -> Result<(), Failure> {
+    let external_id = external_id.map(String::into_boxed_str);
+    let report = Report { line, external_id, outcome: Outcome::Refused(refused) };
     let mut told = told.lock();
     told.refused_here += 1;
     told.add(report.json()).map_err(Failure::refused)

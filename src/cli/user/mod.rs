@@ -66,6 +66,7 @@ pub enum UserCommand {
     },
     /// Change what an account carries. An empty text takes a field away. No session ends.
     ///
+    /// An object takes the place of the whole: the answer names the members that are gone, also those of an import.
     /// Access tokens that carry a field (token.claims) have the new value from their next refresh on.
     #[command(group = clap::ArgGroup::new("carried").required(true).multiple(true))]
     Set {
@@ -138,7 +139,8 @@ pub enum UserCommand {
     /// Create the accounts of a file, a line each, or of the dump of another system.
     ///
     /// An account that is there is never changed: a file that was imported in part is simply imported again. Exits with 0 if
-    /// every user is there now, with 1 if some were refused.
+    /// every user is there now; with 1 if some were refused, have no account since another one has their address or id, or
+    /// are there with another address, and if nothing in the file is a user of the system.
     Import(import::Import),
     /// Write all accounts as lines that an import takes.
     Export(export::Export),

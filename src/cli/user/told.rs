@@ -267,7 +267,18 @@ fn carried(result: &Value) -> Vec<(&'static str, String)> {
 pub(super) fn set(result: &Value) -> Vec<String> {
     let fields = std::iter::once(("name", value(&text(&result["name"])))).chain(carried(result));
     let fields = fields.map(|(name, field)| format!("{name:<15}{field}"));
-    std::iter::once(format!("changed {}", named(result))).chain(fields).collect()
+    let gone = ["user_metadata", "app_metadata"].into_iter().filter_map(|object| removed(result, object));
+    std::iter::once(format!("changed {}", named(result))).chain(fields).chain(gone).collect()
+}
+
+/// Names the members that an object of an account has lost, since a new one takes the place of the whole.
+fn removed(result: &Value, object: &str) -> Option<String> {
+    let before = result.get("before")?.get(object)?.as_object()?;
+    let is_there =
+        |name: &&String| result.get(object).is_some_and(|after| after.get(name.as_str()).is_some());
+    let gone: Vec<String> = before.keys().filter(|name| !is_there(name)).map(|name| value(name)).collect();
+    let from = object.replace('_', " ");
+    (!gone.is_empty()).then(|| format!("removed from {from}: {}", gone.join(", ")))
 }
 
 fn joined(items: &Value, told: impl Fn(&Value) -> String) -> String {

@@ -136,13 +136,15 @@ impl Accounts {
         let ToImport { account, has_given_id } = item;
         let name = NameKey(account.name_key);
         let taken = |what, by| Imported::Taken { what, by, is_same: false };
-        if let Some(other) = self.find(name) {
-            let is_same =
-                other.external_id() == account.external_id() && (!has_given_id || other.id == account.id);
-            return Imported::Taken { what: Taken::Email, by: other.id, is_same };
-        }
-        if let Some(id) = new.names.get(&account.name_key) {
-            return taken(Taken::Email, *id);
+        let new_one = || {
+            let (id, external_id) = new.names.get(&account.name_key)?;
+            Some((*id, external_id.as_deref()))
+        };
+        if let Some((by, external_id)) =
+            self.find(name).map(|other| (other.id, other.external_id())).or_else(new_one)
+        {
+            let is_same = external_id == account.external_id() && (!has_given_id || by == account.id);
+            return Imported::Taken { what: Taken::Email, by, is_same };
         }
         if let Some(other) = self.holder(name, now) {
             return taken(Taken::KeptEmail, other.account.id);
@@ -163,7 +165,7 @@ impl Accounts {
 /// The accounts of a batch that were found good, by what no two may have.
 #[derive(Default)]
 struct New {
-    names: BTreeMap<[u8; 16], AccountId>,
+    names: BTreeMap<[u8; 16], (AccountId, Option<Box<str>>)>,
     external_ids: BTreeMap<Box<str>, AccountId>,
     ids: BTreeSet<AccountId>,
     /// What log-ins cost with them.
@@ -172,7 +174,8 @@ struct New {
 
 impl New {
     fn note(&mut self, account: &AccountV4) {
-        self.names.insert(account.name_key, account.id);
+        let external_id = account.external_id().map(Into::into);
+        self.names.insert(account.name_key, (account.id, external_id));
         if let Some(external_id) = account.external_id() {
             self.external_ids.insert(external_id.into(), account.id);
         }
@@ -303,6 +306,19 @@ mod tests {
             .collect();
         assert_eq!(what, [None, Some(Taken::Email), Some(Taken::ExternalId), Some(Taken::Id), None]);
         assert_eq!(accounts.find_external("x1").map(|found| found.id), Some(first.account.id));
+    }
+
+    #[test]
+    fn one_that_is_in_a_batch_twice_is_the_same_and_one_with_another_id_is_not() {
+        let mut accounts = Accounts::default();
+        let first = item(1, Some("x1"));
+        let mut other = first.clone();
+        other.account = item(2, Some("x2")).account;
+        other.account.name_key = first.account.name_key;
+        let (made, verdict) = import(&mut accounts, vec![first.clone(), first.clone(), other]);
+        assert_eq!(made, 1);
+        let taken = |is_same| Imported::Taken { what: Taken::Email, by: first.account.id, is_same };
+        assert_eq!(verdict, [Imported::Created, taken(true), taken(false)]);
     }
 
     /// The account of a sign-up that nobody has proved is an account all the same: what an import knows must not replace it.

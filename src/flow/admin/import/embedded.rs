@@ -1,7 +1,9 @@
 //! An import by the program that embeds the engine.
 
+use std::time::Duration;
+
 use super::lines::{Groups, Line};
-use super::report::{Outcome, Report};
+use super::report::{Counts, Outcome, Refused, Report};
 use super::{How, Import};
 use crate::flow::admin::facade::Accounts;
 use crate::flow::refusal::Error;
@@ -43,8 +45,11 @@ pub struct ImportReport {
     pub created: u64,
     /// Lines whose account is there from before: the same lines were imported already.
     pub same: u64,
-    /// Lines of which another account has the address, the id or the external id.
+    /// Lines of which another account has the address, the id or the external id: their users have no account.
     pub taken: u64,
+    /// Lines whose id or external id is there with another address: the user has another one there by now, and the account
+    /// has that of before.
+    pub moved: u64,
     /// Lines that are wrong.
     pub refused: u64,
     /// The first thousand lines that gave no account.
@@ -53,6 +58,8 @@ pub struct ImportReport {
     pub not_shown: u64,
     /// What a log-in takes before and afterwards, in KiB that argon2id fills, if the hashes make it take longer.
     pub log_in_kib: Option<(u64, u64)>,
+    /// How long it takes afterwards on this machine, if it takes longer and a hash was measured.
+    pub log_in_time: Option<Duration>,
 }
 
 /// A line that gave no account.
@@ -61,6 +68,8 @@ pub struct ImportReport {
 pub struct ImportedLine {
     /// Its number, from 1 on.
     pub number: u64,
+    /// The external id that it gives, or else the id.
+    pub external_id: Option<String>,
     /// The field, as the path in the line (`/password_hash`), or the name of what another account has; empty for the whole
     /// line.
     pub field: String,
@@ -68,6 +77,10 @@ pub struct ImportedLine {
     pub code: Option<&'static str>,
     /// The account that has it.
     pub account: Option<AccountId>,
+    /// The earlier line that has it too.
+    pub earlier: Option<u64>,
+    /// Whether the account is that of the same line, so that the user is there.
+    pub is_same: bool,
     /// The reason, for people. It holds no value of the line.
     pub why: String,
 }
@@ -75,11 +88,23 @@ pub struct ImportedLine {
 impl From<Report> for ImportedLine {
     fn from(report: Report) -> Self {
         let (number, why) = (report.line, report.why().into_owned());
-        let (field, code, account) = match report.outcome {
-            Outcome::Duplicate { what, by, .. } => (what.field().to_owned(), None, by),
-            Outcome::Refused(refused) => (refused.pointer, Some(refused.code), None),
-        };
-        Self { number, field, code, account, why }
+        let external_id = report.external_id.map(Into::into);
+        match report.outcome {
+            Outcome::Duplicate { what, by: account, earlier, is_same } => {
+                let field = what.field().to_owned();
+                Self { number, external_id, field, code: None, account, earlier, is_same, why }
+            }
+            Outcome::Refused(Refused { pointer: field, code, .. }) => Self {
+                number,
+                external_id,
+                field,
+                code: Some(code),
+                account: None,
+                earlier: None,
+                is_same: false,
+                why,
+            },
+        }
     }
 }
 
@@ -143,6 +168,8 @@ impl Accounts<'_> {
     /// # }
     /// ```
     ///
+    /// Every user is there afterwards if `taken`, `moved` and `refused` are 0: the rule by which the command ends with 0.
+    ///
     /// Errors: another import is at work; the log of security events or the journal takes nothing. What was taken until then
     /// stays. One that is dropped in the middle is cut in the same way.
     pub async fn import(
@@ -169,8 +196,9 @@ impl Accounts<'_> {
         }
         let counts = self.run(async move |_, _| import.finish().await).await?;
         let log_in_kib = counts.log_in.map(|grown| (grown.before_kib, grown.after_kib));
-        let (created, same) = (counts.created, counts.same);
-        Ok(ImportReport { created, same, taken: counts.taken, refused: counts.refused, log_in_kib, ..report })
+        let log_in_time = counts.log_in.and_then(|grown| grown.after).map(|(time, _)| time);
+        let Counts { created, same, taken, moved, refused, .. } = counts;
+        Ok(ImportReport { created, same, taken, moved, refused, log_in_kib, log_in_time, ..report })
     }
 
     /// Takes a group of lines on the thread of the actors.

@@ -74,6 +74,12 @@ impl Judged {
     pub(super) const fn name(&self) -> NameKey {
         NameKey(self.account.name_key)
     }
+
+    /// Returns its external id, or else the id that the line gives.
+    pub(super) fn external_id(&self) -> Option<Box<str>> {
+        let own = || self.has_given_id.then(|| self.account.id.to_string().into());
+        self.account.external_id().map(Into::into).or_else(own)
+    }
 }
 
 /// Why a line gives no account.
@@ -198,6 +204,21 @@ pub fn parse(line: &[u8]) -> Result<(), Refused> {
         Value::Null => Ok(()),
         hash => foreign::read(&hash).map(|_| ()).map_err(|fault| refused(wrong_hash(&fault))),
     }
+}
+
+/// Returns the external id that a line gives, or else its id, whatever else is wrong with it. What is too long or no text of
+/// one line names nobody.
+pub(super) fn named(line: &[u8]) -> Option<Box<str>> {
+    /// What names a person elsewhere.
+    #[derive(Deserialize)]
+    struct Ids {
+        external_id: Option<IdText>,
+        id: Option<IdText>,
+    }
+
+    let Ids { external_id, id } = serde_json::from_slice(line).ok()?;
+    let text = external_id.or(id)?.into_text();
+    crate::value::external_id::parse(&text).ok()
 }
 
 /// Reads when an account was created.

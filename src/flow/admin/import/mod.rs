@@ -31,10 +31,10 @@ pub use line::parse;
 
 use tokio::sync::OwnedMutexGuard;
 
-use self::line::{Judged, LineError, judge};
+use self::line::{Judged, LineError, judge, named};
 use self::lines::Line;
 use self::report::{Counts, Grown, Outcome, Refused, Report};
-use self::seen::Seen;
+use self::seen::{Earlier, Seen};
 use super::Admin;
 use super::accounts::tell_of_admin;
 use super::difference::first_fields;
@@ -129,18 +129,19 @@ impl Import {
         let now = self.engine.clock.now();
         let mut reports = Vec::new();
         let mut batch = self.empty();
-        for (number, judged) in self.judge(lines, now).await? {
+        for (number, external_id, judged) in self.judge(lines, now).await? {
             let mut judged = match judged {
                 Ok(judged) => judged,
                 Err(refused) => {
-                    self.note(&mut reports, number, Outcome::Refused(refused));
+                    self.note(&mut reports, number, external_id, Outcome::Refused(refused));
                     continue;
                 }
             };
+            let earlier = self.seen.note(number, &judged.account, judged.has_given_id);
             if self.how.is_dry {
-                if let Some(what) = self.seen.note(&judged.account) {
-                    let outcome = Outcome::Duplicate { what, by: None, is_same: false };
-                    self.note(&mut reports, number, outcome);
+                if let Some(Earlier { what, line, is_same }) = earlier {
+                    let outcome = Outcome::Duplicate { what, by: None, earlier: Some(line), is_same };
+                    self.note(&mut reports, number, external_id, outcome);
                     continue;
                 }
             } else if let Some(digest) = judged.digest.take() {
@@ -148,10 +149,11 @@ impl Import {
             }
             let name = judged.name();
             let Judged { account, has_given_id, .. } = judged;
-            if let Some(item) = batch.push(number, name, ToImport { account, has_given_id })? {
+            let line = FromLine { number, external_id, earlier, name };
+            if let Some((line, item)) = batch.push(line, ToImport { account, has_given_id })? {
                 self.send(batch, &mut reports).await?;
                 batch = self.empty();
-                batch.push(number, name, item)?;
+                batch.push(line, item)?;
             }
         }
         self.send(batch, &mut reports).await?;
@@ -185,19 +187,30 @@ impl Import {
         let mut after = self.engine.accounts.ask_of_memory(ReadLogInCost).await?;
         after.note_all(&self.cost_of_lines);
         let [before_kib, after_kib] = [&self.cost_before, &after].map(|cost| cost.kib(self.own_cost()));
-        Ok((after_kib > before_kib).then_some(Grown { before_kib, after_kib }))
+        let pool = &self.engine.services.pool;
+        let times = after_kib as f64 / (self.own_cost().work() as f64).max(1.0);
+        let time = pool.stats().hash_time.mul_f64(times);
+        let after = (!time.is_zero()).then(|| (time, pool.threads() as f64 / time.as_secs_f64()));
+        Ok((after_kib > before_kib).then_some(Grown { before_kib, after_kib, after }))
     }
 
     fn summary(&self, how: &str) -> String {
-        let Counts { created, same, taken, refused, .. } = self.counts;
+        let Counts { created, same, taken, moved, refused, .. } = self.counts;
+        let taken = taken + moved;
         let admins =
             if self.admins > 0 { format!(", administrators {}", self.admins) } else { String::new() };
         format!("{how}: created {created}{admins}, there before {same}, taken {taken}, refused {refused}")
     }
 
-    fn note(&mut self, reports: &mut Vec<Report>, line: u64, outcome: Outcome) {
+    fn note(
+        &mut self,
+        reports: &mut Vec<Report>,
+        line: u64,
+        external_id: Option<Box<str>>,
+        outcome: Outcome,
+    ) {
         self.counts.note(&outcome);
-        reports.push(Report { line, outcome });
+        reports.push(Report { line, external_id, outcome });
     }
 
     /// Judges lines on a blocking thread, so that no event loop waits.
@@ -205,17 +218,20 @@ impl Import {
         &self,
         lines: Vec<Line>,
         now: Timestamp,
-    ) -> Result<Vec<(u64, Result<Judged, Refused>)>, FlowError> {
+    ) -> Result<Vec<(u64, Option<Box<str>>, Result<Judged, Refused>)>, FlowError> {
         let (engine, is_verified) = (Arc::clone(&self.engine), self.how.is_verified);
         let judged = tokio::task::spawn_blocking(move || {
             let judge = |line: Line| {
-                let judged = match line.bytes {
-                    Ok(bytes) => judge(&engine, &bytes, is_verified, now),
+                let judged = match &line.bytes {
+                    Ok(bytes) => judge(&engine, bytes, is_verified, now),
                     Err(fault) => Err(Refused::at("", fault.code(), fault.to_string()).into()),
                 };
                 match judged {
-                    Ok(judged) => Ok((line.number, Ok(judged))),
-                    Err(LineError::Refused(refused)) => Ok((line.number, Err(refused))),
+                    Ok(judged) => Ok((line.number, judged.external_id(), Ok(judged))),
+                    Err(LineError::Refused(refused)) => {
+                        let external_id = line.bytes.ok().and_then(|bytes| named(&bytes));
+                        Ok((line.number, external_id, Err(refused)))
+                    }
                     Err(LineError::NoRandomness(error)) => Err(error),
                 }
             };
@@ -252,25 +268,28 @@ impl Import {
             self.import(batch).await?
         };
         let mut names = Vec::new();
-        for (line, imported) in lines.into_iter().zip(imported) {
+        for (sent, imported) in lines.into_iter().zip(imported) {
+            let line = sent.line;
             match imported {
                 Imported::Created => {
                     self.counts.created += 1;
                     names.push(line.name);
-                    if let Some(cost) = line.cost.filter(|_| self.how.is_dry) {
+                    if let Some(cost) = sent.cost.filter(|_| self.how.is_dry) {
                         self.cost_of_lines.note(cost);
                     }
-                    if let Some(account) = line.admin.filter(|_| !self.how.is_dry) {
+                    if let Some(account) = sent.admin.filter(|_| !self.how.is_dry) {
                         self.tell(&account).await?;
                     }
                 }
                 Imported::Taken { what, by, is_same } => {
-                    let outcome = Outcome::Duplicate { what, by: Some(by), is_same };
-                    self.note(reports, line.number, outcome);
+                    let earlier = line.earlier.filter(|earlier| earlier.what == what);
+                    let earlier = earlier.map(|earlier| earlier.line);
+                    let outcome = Outcome::Duplicate { what, by: Some(by), earlier, is_same };
+                    self.note(reports, line.number, line.external_id, outcome);
                 }
                 Imported::TooDear(too_dear) => {
                     let refused = Refused::at("/password_hash", TooDear::CODE, too_dear.to_string());
-                    self.note(reports, line.number, Outcome::Refused(refused));
+                    self.note(reports, line.number, line.external_id, Outcome::Refused(refused));
                 }
             }
         }
@@ -337,10 +356,17 @@ struct Numbered {
     lines: Vec<Sent>,
 }
 
+/// The line that an account of a batch comes from.
+struct FromLine {
+    number: u64,
+    external_id: Option<Box<str>>,
+    earlier: Option<Earlier>,
+    name: NameKey,
+}
+
 /// What is known of an account of a batch.
 struct Sent {
-    number: u64,
-    name: NameKey,
+    line: FromLine,
     /// The cost of its hash.
     cost: Option<StoredCost>,
     /// The account, if it is that of an administrator.
@@ -348,15 +374,16 @@ struct Sent {
 }
 
 impl Numbered {
-    /// Adds the account of a line, or returns it if there is no room for it.
-    fn push(&mut self, number: u64, name: NameKey, item: ToImport) -> Result<Option<ToImport>, FlowError> {
+    /// Adds the account of a line, or returns both if there is no room for it.
+    fn push(&mut self, line: FromLine, item: ToImport) -> Result<Option<(FromLine, ToImport)>, FlowError> {
         let admin = is_admin(&item.account).then(|| item.account.clone());
         let cost = item.account.phc.as_deref().and_then(StoredCost::of);
         // Every part of it was bounded when it was judged.
         let pushed = self.batch.push(item).map_err(|_| Fault::Ending)?;
-        if pushed.is_none() {
-            self.lines.push(Sent { number, name, cost, admin });
+        if let Some(item) = pushed {
+            return Ok(Some((line, item)));
         }
-        Ok(pushed)
+        self.lines.push(Sent { line, cost, admin });
+        Ok(None)
     }
 }

@@ -27,10 +27,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
         .explained(
             "Each line is an account; all lines are at most a GiB. A line becomes an account as a whole or is refused, and an \
              account that is there is never changed, so a stream that was cut is sent again. One import is at work at a time. \
-             Each line of the answer says what became of a line that gave no account: `{line, result: \"duplicate\", field, \
-             account, same, why}` or `{line, result: \"refused\", field, code, why}`, of the first 1,000. The last one has the \
-             counts: `{created, duplicates, same, refused, not_shown}`, and `log_in_kib: {before, after}` if the hashes make \
-             every log-in take longer: its work, as KiB that argon2id fills.",
+             Each line of the answer says what became of a line that gave no account: `{line, external_id, result: \"duplicate\", \
+             field, account, earlier_line, same, moved, why}` or `{line, external_id, result: \"refused\", field, code, why}`, of \
+             the first 1,000; `external_id` is the one that the line gives, or its id. The last one has the counts: `{created, \
+             duplicates, same, moved, refused, not_shown}`. `same` counts users who are there from before, `moved` those who \
+             are there with another address. Everybody is there if `duplicates` is `same` and `refused` is 0. If the hashes make \
+             every log-in take longer, there are `log_in_kib: {before, after}`, its work as KiB that argon2id fills, and how long \
+             it takes on this machine, `log_in_ms` and `log_ins_per_second`.",
         )
         .about(Tag::Administration)
         .by(Credential::Admin(Scope::AdminWrite))

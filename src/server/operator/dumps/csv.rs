@@ -32,6 +32,12 @@ impl<R: Read> Csv<R> {
         Self { read: io::BufReader::with_capacity(64 * 1024, read).bytes(), header: None }
     }
 
+    /// Returns the names of the header as those of an object, once it was read.
+    pub(super) fn names(&self) -> Option<Map<String, Value>> {
+        let names = self.header.as_ref()?;
+        Some(names.iter().map(|name| (name.clone(), Value::Null)).collect())
+    }
+
     /// Returns the next record; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Record>> {
         if self.header.is_none() {

@@ -46,6 +46,26 @@ impl Format {
             _ => &[],
         }
     }
+
+    /// Says what a file of it is, for whoever gave another one.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::Portcullis => "lines of JSON, each an object with `email`",
+            Self::Supabase => "the rows of auth.users, as CSV with a header or as JSON",
+            Self::Keycloak => "the JSON of a realm with its users, an export of `kc.sh export`",
+            Self::Firebase => "the JSON of `firebase auth:export`",
+            Self::Auth0 => {
+                "the JSON lines of an export of users, or of the hashes that the support of Auth0 sends"
+            }
+            Self::BetterAuth => "the rows of the table `user`, as JSON",
+            Self::Django => "an export of `manage.py dumpdata auth.user`",
+        }
+    }
+
+    /// Says whether other objects stand among the users, as those of other tables.
+    pub(super) const fn is_mixed(self) -> bool {
+        matches!(self, Self::Portcullis | Self::Django)
+    }
 }
 
 /// What a dump needs beside its file.
@@ -72,6 +92,14 @@ pub enum DumpError {
     /// The second file has too many users.
     #[error("the second file has more than {0} users with a password; part it")]
     TooMany(usize),
+    /// Nothing in it is what was expected.
+    #[error("expected {expected}, found {found}")]
+    NoUsers {
+        /// What was expected.
+        expected: &'static str,
+        /// What is there instead.
+        found: String,
+    },
     /// The parameters of the hashes cannot be read.
     #[error(
         "expected base64_signer_key, base64_salt_separator, rounds and mem_cost, as the console of Firebase shows them"

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::fields::Object;
 use super::format::DumpError;
+use super::found::Found;
 use super::json_values::JsonValues;
 
 /// The most users in the second file: what a table of 2^21 places holds, in 34 MiB.
@@ -22,23 +23,39 @@ pub(super) struct Join {
     id_of: fn(&Object) -> Option<String>,
 }
 
+/// What a second file holds.
+pub(super) struct Kind {
+    /// The lists that are read, if the whole is an object.
+    pub(super) lists: &'static [&'static str],
+    /// What it is, for whoever gave another file.
+    pub(super) expected: &'static str,
+    /// Says whether an object is one of its kind.
+    pub(super) is_one: fn(&Object) -> bool,
+    /// Returns the id of the user whose password an object holds.
+    pub(super) id_of: fn(&Object) -> Option<String>,
+}
+
 impl Join {
-    /// Reads the file at `path`: values one after the other, a list of them, or one of `lists` in an object.
-    pub(super) fn open(
-        path: &Path,
-        lists: &'static [&'static str],
-        id_of: fn(&Object) -> Option<String>,
-    ) -> Result<Self, DumpError> {
+    /// Reads the file at `path`: values one after the other, a list of them, or a list in an object.
+    ///
+    /// Errors: a file that cannot be read, or holds nothing of its kind: every user would be without a password.
+    pub(super) fn open(path: &Path, kind: Kind) -> Result<Self, DumpError> {
+        let Kind { lists, expected, is_one, id_of } = kind;
+        let mut found = Found::default();
         let mut values = JsonValues::new(File::open(path)?, lists);
         let mut places = HashMap::new();
-        while let Some(found) = values.next()? {
-            let object: Option<Object> = found.bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        while let Some(value) = values.next()? {
+            let object: Option<Object> = value.bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            found.note(object.as_ref(), is_one);
             if let Some(id) = object.as_ref().and_then(id_of) {
                 if places.len() >= USERS_MAX {
                     return Err(DumpError::TooMany(USERS_MAX));
                 }
-                places.insert(digest(&id), found.at);
+                places.insert(digest(&id), value.at);
             }
+        }
+        if !found.has_one() {
+            return Err(DumpError::NoUsers { expected, found: found.in_words() });
         }
         Ok(Self { file: File::open(path)?, places, id_of })
     }

@@ -219,6 +219,11 @@ fn better_auth(user: &Object, joined: Joined<'_>) -> Result<Converted, Refused> 
         .done())
 }
 
+/// Says whether an object is a row of the table `account`.
+pub(super) fn is_better_auth_account(row: &Object) -> bool {
+    row.contains_key("providerId") || row.contains_key("provider_id")
+}
+
 /// Returns the id of the user whose password a row of the table `account` holds.
 pub(super) fn better_auth_id(account: &Object) -> Option<String> {
     let provider = text(account, "providerId").or_else(|| text(account, "provider_id"))?;
@@ -241,14 +246,17 @@ fn better_auth_hash(text: &str) -> Option<String> {
     Some(format!("$scrypt$ln=14,r=16,p=1${}${}", encode(salt.as_bytes()), encode(&key)))
 }
 
+/// Returns the fields of an object of `dumpdata` that is a user.
+pub(super) fn django_user(row: &Object) -> Option<&Object> {
+    let fields = row.get("fields")?.as_object()?;
+    (fields.contains_key("email") && fields.contains_key("password")).then_some(fields)
+}
+
 /// An object of `dumpdata`: a user, or something else. A model of one's own is one if it has an address and a password.
 fn django(row: &Object) -> Result<Converted, Refused> {
-    let Some(fields) = row.get("fields").and_then(Value::as_object) else {
+    let Some(fields) = django_user(row) else {
         return Ok(Converted::Skipped);
     };
-    if !fields.contains_key("email") || !fields.contains_key("password") {
-        return Ok(Converted::Skipped);
-    }
     // A password that cannot be used begins with an exclamation mark.
     let hash = text(fields, "password").filter(|hash| !hash.starts_with('!'));
     let name = full_name(text(fields, "first_name"), text(fields, "last_name"));

@@ -25,7 +25,7 @@ fn read(format: Format, options: Options, text: &str, second: Option<&str>) -> V
         all.push(match part {
             Part::Line(line) => Ok(serde_json::from_str(&line).unwrap()),
             Part::Skipped => Err("skipped".into()),
-            Part::Refused(refused) => Err(format!("{} {}", refused.pointer, refused.code)),
+            Part::Refused { refused, .. } => Err(format!("{} {}", refused.pointer, refused.code)),
         });
     }
     all
@@ -262,6 +262,78 @@ fn what_cannot_be_read_is_named_and_the_rest_is_read() {
         let opened = Dump::open(Format::Django, options(), head, None);
         assert!(matches!(opened, Err(DumpError::Foreign(_))));
     }
-    let mut cut = Dump::open(Format::Keycloak, options(), &b"{\"users\":[{\"id\":1"[..], None).unwrap();
+    let cut = Dump::open(Format::Keycloak, options(), &b"{\"users\":[{\"id\":1"[..], None);
+    assert!(matches!(cut, Err(DumpError::Form(..))));
+    let cut = &b"{\"users\":[{\"id\":1,\"email\":\"a@example.org\",\"enabled\":true},{\"id\":2"[..];
+    let mut cut = Dump::open(Format::Keycloak, options(), cut, None).unwrap();
+    assert!(matches!(cut.next_part(), Ok(Some(Part::Line(_)))));
     assert!(matches!(cut.next_part(), Err(DumpError::Form(..))));
+}
+
+/// Whoever takes the wrong file, or the wrong name of a system, is told so once, and nothing is imported without its password.
+#[test]
+fn a_file_of_another_kind_is_refused_as_a_whole_by_every_reader() {
+    let row = json!({"id": 932, "password": "x", "email": "ada@example.org", "username": "ada", "first_name": "Ada"});
+    let rows = json!([row, row]).to_string();
+    let in_users = json!({"users": [row]}).to_string();
+    let of_keycloak =
+        json!({"users": [{"id": "1", "enabled": true, "email": "ada@example.org"}]}).to_string();
+    let of_auth0 = json!([{"user_id": "auth0|1", "email": "ada@example.org"}]).to_string();
+    let csv = "id,email,first_name\n1,ada@example.org,Ada\n2,bob@example.org,Bob\n";
+    let html = "<!doctype html>\n<html>\n<p>a,b</p>\n";
+    let groups = json!([{"model": "auth.group", "pk": 1, "fields": {"name": "x"}}]).to_string();
+    let members = "objects with email, first_name, id, password, username";
+    let all =
+        Format::ALL.map(|(_, format)| format).into_iter().filter(|format| *format != Format::Portcullis);
+    for format in all {
+        let texts = [
+            (rows.as_str(), members),
+            (csv, "CSV"),
+            (html, "XML or HTML"),
+            ("{}", ""),
+            ("[]", "nothing"),
+            ("", "nothing"),
+            (if format == Format::Keycloak { &of_auth0 } else { &of_keycloak }, ""),
+            (if format == Format::Auth0 { &in_users } else { &of_auth0 }, ""),
+            (if format == Format::Django { &groups } else { &in_users }, ""),
+        ];
+        for (text, found) in texts {
+            let Err(error) = Dump::open(format, options(), text.as_bytes(), None) else {
+                panic!("{format:?} takes {text}")
+            };
+            let says = error.to_string();
+            assert!(matches!(error, DumpError::NoUsers { .. }), "{format:?}: {says}");
+            assert!(says.starts_with(&format!("expected {}, found ", format.expected())), "{says}");
+            // What a CSV of Supabase lacks is named by its header.
+            let is_named = found.is_empty() || format == Format::Supabase || says.contains(found);
+            assert!(is_named, "{format:?}: {text}: {says}");
+            assert!(!says.contains("ada"), "a value is named: {says}");
+        }
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(rows.as_bytes()).unwrap();
+    for (format, text) in [
+        (Format::Auth0, of_auth0),
+        (
+            Format::BetterAuth,
+            json!([{"id": "1", "email": "ada@example.org", "emailVerified": true}]).to_string(),
+        ),
+    ] {
+        let opened = Dump::open(format, options(), text.as_bytes(), Some(file.path()));
+        let says = opened.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(says.contains("as --passwords") && says.contains(members), "{says}");
+    }
+}
+
+#[test]
+fn a_user_that_is_refused_is_named_by_its_id_of_there() {
+    let rows = json!([
+        {"model": "auth.group", "pk": 1, "fields": {"name": "x"}},
+        {"model": "auth.user", "pk": 932, "fields": {"password": "!", "email": ""}},
+    ])
+    .to_string();
+    let mut dump = Dump::open(Format::Django, options(), rows.as_bytes(), None).unwrap();
+    assert!(matches!(dump.next_part(), Ok(Some(Part::Skipped))));
+    let Ok(Some(Part::Refused { external_id, .. })) = dump.next_part() else { panic!() };
+    assert_eq!(external_id.as_deref(), Some("932"));
 }
