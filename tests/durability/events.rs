@@ -158,8 +158,8 @@ pub(super) async fn consume(
 ) {
     loop {
         let after = table.lock().cursor.clone().map_or_else(String::new, |cursor| format!("&after={cursor}"));
-        let asked =
-            http.get(format!("{url}/v1/admin/events?wait=1&types={types}{after}")).bearer_auth(key).send();
+        let types = if types.is_empty() { String::new() } else { format!("&types={types}") };
+        let asked = http.get(format!("{url}/v1/admin/events?wait=1{types}{after}")).bearer_auth(key).send();
         let Ok(answer) = asked.await else { return };
         assert_eq!(answer.status().as_u16(), 200);
         let Ok(page) = answer.json::<Value>().await else { return };
