@@ -96,7 +96,7 @@ fn read(input: &Input) -> bool {
             assert!(format == Format::Portcullis || fields.get("roles").is_none(), "{line}");
             is_taken |= parse(line.as_bytes()).is_ok();
         }
-        Part::Refused(refused) => assert!(refused.why.len() < 300, "{}", refused.why),
+        Part::Refused { refused, .. } => assert!(refused.why.len() < 300, "{}", refused.why),
         Part::Skipped => {}
     });
     is_taken
