@@ -12,7 +12,7 @@ use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
 use actix_web::web::{self, Bytes};
 
-use super::mount::{mount, mount_pages, normalised, pages};
+use super::mount::{is_page, mount, mount_pages, normalised};
 use crate::engine::Engine;
 use crate::http::connection::{Connection, Serving};
 
@@ -47,7 +47,7 @@ impl BesideRoutes {
         let rest = path.strip_prefix(&*self.prefix);
         let is_below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         // A page that mailed links lead to may be the program's.
-        !self.prefix.is_empty() && is_below && !pages(&self.prefix).iter().any(|page| page == path)
+        !self.prefix.is_empty() && is_below && !is_page(&self.prefix, path)
     }
 
     /// Adds everything to an application. The API is found first, unless it is at the root, where it would hide the rest.

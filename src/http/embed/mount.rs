@@ -43,26 +43,26 @@ pub fn mount(prefix: &str, engine: &Arc<Engine>) -> impl FnOnce(&mut web::Servic
     let data = data(engine);
     let prefix = normalised(prefix);
     move |config| {
-        let pages = pages(&prefix);
         let scope = web::scope(&prefix).app_data(data.clone());
         // Its 404 would hide the pages of the program.
-        let scope =
-            scope.guard(fn_guard(move |asked| !pages.iter().any(|page| page == asked.head().uri.path())));
+        let scope = scope.guard(fn_guard(move |asked| !is_page(&prefix, asked.head().uri.path())));
         config.app_data(data).service(scope.wrap(from_fn(wrap_request)).configure(configure));
     }
 }
 
 /// Answers the pages that mailed links lead to below `prefix`, where the program has none.
 pub(super) fn mount_pages(prefix: &str, engine: &Arc<Engine>, config: &mut web::ServiceConfig) {
-    for page in pages(prefix) {
-        let page = web::resource(page).app_data(data(engine)).wrap(from_fn(wrap_request));
-        config.service(page.default_service(web::to(unknown_path)));
+    for page in PAGES {
+        let resource = web::resource(format!("{prefix}/{page}"));
+        let resource = resource.app_data(data(engine)).wrap(from_fn(wrap_request));
+        config.service(resource.default_service(web::to(unknown_path)));
     }
 }
 
-/// Returns the paths that mailed links lead to.
-pub(super) fn pages(prefix: &str) -> [String; 6] {
-    PAGES.map(|page| format!("{prefix}/{page}"))
+/// Says whether `path` is that of a page that mailed links lead to.
+pub(super) fn is_page(prefix: &str, path: &str) -> bool {
+    let below = path.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
+    below.is_some_and(|page| PAGES.contains(&page))
 }
 
 /// Returns the application data by which the extractors find `engine`, for `App::app_data` or the `app_data` of a scope.
