@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::address::{self, read_former, set_address};
 use super::difference::{alter, difference, first_fields, made_admin};
-use super::hash::{create_with_hash, read_hash};
+use super::hash::{create_with_hash, read_hash, refused, stored_text};
 use super::list::get;
 use super::{Admin, tell_administrators};
 use crate::audit::event::Event;
@@ -73,12 +73,11 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     };
     let account = match (new.password, new.password_hash) {
         (Some(_), Some(_)) => {
-            let message =
-                String::from("this is the hash of a password, and there is one as well: give one of the two");
-            return Err(Refusal::Field { pointer: "/password_hash", code: "has_password", message }.into());
+            let why = "this is the hash of a password, and there is one as well: give one of the two";
+            return Err(refused("has_password", why).into());
         }
         (None, Some(hash)) => {
-            sign_up.phc = Some(read_hash(engine, hash).await?);
+            sign_up.phc = Some(stored_text(engine, read_hash(engine, hash)?).await?);
             create_with_hash(engine, sign_up).await?
         }
         (Some(password), None) => {

@@ -12,7 +12,7 @@ use crate::password::QueueKey;
 use crate::password::foreign::{self, ForeignFault, LogInCost, StoredHash};
 use crate::registry::account::actor::Import as ImportBatch;
 use crate::registry::account::import::{Batch, Imported, Taken, ToImport};
-use crate::registry::account::{self, AccountV4, Change, ExtraChange, SignUp, Status};
+use crate::registry::account::{self, AccountV4, Change, ExtraChange, SignUp};
 use crate::value::id::AccountId;
 
 /// Gives an account that has no password the hash that another system has made of it. The owner logs in with the password
@@ -29,8 +29,7 @@ pub async fn set_hash(
     let may_change = engine.may_change_rights().await?;
     let before = get(engine, admin, id).await?;
     if before.phc.is_some() {
-        let message = String::from("the account has a password");
-        return Err(Refusal::Field { pointer: "/password_hash", code: "has_password", message }.into());
+        return Err(refused("has_password", "the account has a password").into());
     }
     let text = stored_text(engine, hash).await?;
     // Whoever sets a password meanwhile raises the epoch.
@@ -48,16 +47,17 @@ pub async fn set_hash(
     Ok(altered.after)
 }
 
-/// Reads the hash of a new account, and returns what is stored of it.
-pub(super) async fn read_hash(engine: &Engine, hash: &Value) -> Result<Box<str>, FlowError> {
+/// Reads a hash as a line of an import or a request holds it. Nothing is hashed yet.
+pub(super) fn read_hash(engine: &Engine, hash: &Value) -> Result<StoredHash, Refusal> {
     let hash = foreign::read(hash).map_err(|fault| wrong_hash(&fault))?;
     if let StoredHash::Text(text) = &hash {
         refuse_other_pepper(engine, text)?;
     }
-    stored_text(engine, hash).await
+    Ok(hash)
 }
 
-async fn stored_text(engine: &Engine, hash: StoredHash) -> Result<Box<str>, FlowError> {
+/// Returns what is stored of a hash: a fast one is hashed once more.
+pub(super) async fn stored_text(engine: &Engine, hash: StoredHash) -> Result<Box<str>, FlowError> {
     match hash {
         StoredHash::Text(text) => Ok(text),
         StoredHash::Fast(digest) => Ok(engine.services.pool.wrap(QueueKey::OWN, digest).await?.into()),
@@ -67,27 +67,9 @@ async fn stored_text(engine: &Engine, hash: StoredHash) -> Result<Box<str>, Flow
 /// Creates the account of `sign_up`, whose password another system has hashed, unless the hash would make every log-in take
 /// too long.
 pub(super) async fn create_with_hash(engine: &Engine, sign_up: SignUp) -> Result<AccountV4, FlowError> {
-    let now = engine.clock.now();
-    let account = AccountV4 {
-        id: sign_up.id,
-        name_key: sign_up.name_key.0,
-        email: sign_up.email,
-        email_verified: sign_up.verified,
-        name: sign_up.name,
-        phc: sign_up.phc,
-        roles: sign_up.roles,
-        status: Status::Active,
-        auth_epoch: 0,
-        created_ms: now.as_millis(),
-        device_epoch: 0,
-        tokens_from_secs: 0,
-        former: None,
-        mutes_new_device: false,
-        // As at an import: its owner proves the address first, or chooses a password of their own.
-        is_vouched: sign_up.verified,
-        replaced: Box::default(),
-        extra: sign_up.extra,
-    };
+    // As at an import: its owner proves the address first, or chooses a password of their own.
+    let is_vouched = sign_up.verified;
+    let account = AccountV4 { is_vouched, ..sign_up.into_account(engine.clock.now()) };
     let mut batch = Batch::new(engine.services.config.password.cost, LogInCost::default());
     batch.push(ToImport { account: account.clone(), has_given_id: false }).map_err(|_| Fault::Ending)?;
     match engine.accounts.ask(ImportBatch { batch }).await?.pop() {
@@ -99,7 +81,7 @@ pub(super) async fn create_with_hash(engine: &Engine, sign_up: SignUp) -> Result
 }
 
 /// Refuses a hash with a pepper that this server does not have: no password would ever match.
-pub(super) fn refuse_other_pepper(engine: &Engine, text: &str) -> Result<(), Refusal> {
+fn refuse_other_pepper(engine: &Engine, text: &str) -> Result<(), Refusal> {
     let pepper = foreign::Stored::parse(text).ok().and_then(|stored| stored.pepper());
     match pepper {
         Some(id) if !engine.services.peppers.has(&id) => {
@@ -121,6 +103,7 @@ pub(super) fn wrong_hash(fault: &ForeignFault) -> Refusal {
     refused(code, fault.to_string())
 }
 
-fn refused(code: &'static str, message: impl Into<String>) -> Refusal {
+/// Refuses the hash of a password.
+pub(super) fn refused(code: &'static str, message: impl Into<String>) -> Refusal {
     Refusal::Field { pointer: "/password_hash", code, message: message.into() }
 }

@@ -6,6 +6,7 @@ use super::extra::ExtraChange;
 use super::record::{AccountExtraV1, AccountV4, Status};
 use crate::password::Cost;
 use crate::password::foreign::TooDear;
+use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
@@ -30,6 +31,31 @@ pub struct SignUp {
     pub origin: Origin,
     /// What else it carries.
     pub extra: Option<Arc<AccountExtraV1>>,
+}
+
+impl SignUp {
+    /// Returns the account that it makes at `now`, where there was none before.
+    pub fn into_account(self, now: Timestamp) -> AccountV4 {
+        AccountV4 {
+            id: self.id,
+            name_key: self.name_key.0,
+            email: self.email,
+            email_verified: self.verified,
+            name: self.name,
+            phc: self.phc,
+            roles: self.roles,
+            status: Status::Active,
+            auth_epoch: 0,
+            created_ms: now.as_millis(),
+            device_epoch: 0,
+            tokens_from_secs: 0,
+            former: None,
+            mutes_new_device: false,
+            is_vouched: self.origin == Origin::Administrator,
+            replaced: Box::default(),
+            extra: self.extra,
+        }
+    }
 }
 
 /// Who vouches for a new account.

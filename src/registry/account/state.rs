@@ -151,26 +151,16 @@ impl Accounts {
         if self.is_external_id_taken(external_id, before.map(|account| account.id)) {
             return Decision::unchanged(SignedUp::ExternalIdTaken);
         }
-        let account = AccountV4 {
-            id: before.map_or(sign_up.id, |account| account.id),
-            name_key: sign_up.name_key.0,
-            email: sign_up.email,
-            email_verified: sign_up.verified,
-            name: sign_up.name,
-            phc: sign_up.phc,
-            roles: sign_up.roles,
+        let mut account = sign_up.into_account(now);
+        if let Some(before) = before {
+            account.id = before.id;
             // A proof of the address does not reopen an account that an administrator has closed.
-            status: before.map_or(Status::Active, |account| account.status),
-            auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
-            created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
-            device_epoch: before.map_or(0, |account| account.device_epoch.wrapping_add(1)),
-            tokens_from_secs: before.map_or(0, |account| account.tokens_from_secs),
-            former: None,
-            mutes_new_device: false,
-            is_vouched: sign_up.origin == Origin::Administrator,
-            replaced: Box::default(),
-            extra: sign_up.extra,
-        };
+            account.status = before.status;
+            account.auth_epoch = before.auth_epoch + 1;
+            account.created_ms = before.created_ms;
+            account.device_epoch = before.device_epoch.wrapping_add(1);
+            account.tokens_from_secs = before.tokens_from_secs;
+        }
         Decision::put(account.clone(), SignedUp::Created(account))
     }
 
@@ -258,9 +248,7 @@ impl Accounts {
             if next.roles.iter().any(|role| !roles.contains(role)) {
                 // A token of the time since the last role was taken away may be issued at the very second from which they
                 // were valid: further changes within one second end it too.
-                let issued_meanwhile = next.tokens_from_secs + 1;
-                let is_soon = next.tokens_from_secs >= change.tokens_from_secs;
-                next.tokens_from_secs = if is_soon { issued_meanwhile } else { change.tokens_from_secs };
+                next.tokens_from_secs = change.tokens_from_secs.max(next.tokens_from_secs + 1);
             }
             next.roles = roles;
         }

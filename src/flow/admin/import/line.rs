@@ -11,10 +11,10 @@ use super::report::Refused;
 use crate::engine::Engine;
 use crate::flow::account::carried::{Carried, Stored};
 use crate::flow::admin::accounts::roles;
-use crate::flow::admin::hash::{refuse_other_pepper, wrong_hash};
+use crate::flow::admin::hash::{read_hash, wrong_hash};
 use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
 use crate::password::foreign::{self, FastDigest, StoredHash};
-use crate::registry::account::{AccountV4, Status};
+use crate::registry::account::{AccountV4, Origin, SignUp, Status};
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::value::account_name::NameKey;
@@ -154,11 +154,8 @@ pub(super) fn judge(
     };
     let (phc, digest) = match fields.password_hash {
         None | Some(Value::Null) => (None, None),
-        Some(value) => match foreign::read(&value).map_err(|fault| LineError::from(wrong_hash(&fault)))? {
-            StoredHash::Text(text) => {
-                refuse_other_pepper(engine, &text)?;
-                (Some(text), None)
-            }
+        Some(value) => match read_hash(engine, &value)? {
+            StoredHash::Text(text) => (Some(text), None),
             StoredHash::Fast(digest) => (None, Some(digest)),
         },
     };
@@ -168,26 +165,20 @@ pub(super) fn judge(
         Some(mapped) => mapped.id,
         None => AccountId::mint(key.slot(), services.random.bytes()?),
     };
-    let account = AccountV4 {
+    let sign_up = SignUp {
         id,
-        name_key: key.0,
+        name_key: key,
         email: name.as_str().into(),
-        email_verified,
         name: display_name.filter(|name| !name.is_empty()),
         phc,
         roles: roles(fields.roles.unwrap_or_default())?,
-        status,
-        auth_epoch: 0,
-        created_ms,
-        device_epoch: 0,
-        tokens_from_secs: 0,
-        former: None,
-        mutes_new_device: false,
-        // Whoever signed up there with the address of another person must not keep a password once its owner proves it here.
-        is_vouched: email_verified,
-        replaced: Box::default(),
+        verified: email_verified,
+        origin: Origin::Administrator,
         extra: extra.made(),
     };
+    // Whoever signed up there with the address of another person must not keep a password once its owner proves it here.
+    let is_vouched = email_verified;
+    let account = AccountV4 { status, created_ms, is_vouched, ..sign_up.into_account(now) };
     debug_assert!(account.extra.as_ref().is_none_or(|extra| Arc::strong_count(extra) == 1));
     Ok(Judged { account, has_given_id, digest })
 }
