@@ -142,7 +142,8 @@ impl Import {
         if cli.json {
             let mut answer = json!({
                 "dry_run": self.dry_run, "created": created, "duplicates": same + moved + taken, "same": same,
-                "moved": moved,                "refused": refused, "skipped": told.skipped, "reports": shown, "not_shown": not_shown,
+                "moved": moved, "refused": refused, "skipped": told.skipped,
+                "reports": shown, "not_shown": not_shown,
             });
             for name in ["log_in_kib", "log_in_ms", "log_ins_per_second"] {
                 if let (Some(grown), Some(answer)) = (done.get(name), answer.as_object_mut()) {

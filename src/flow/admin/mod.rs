@@ -57,7 +57,7 @@ pub struct Admin {
     name: String,
     /// Its address, if it is a person.
     address: Option<Box<str>>,
-    /// By what it may do so.
+    /// The right by which it does so.
     standing: Standing,
     /// The client that it uses; `None` for the operator of this process.
     client: Option<Client>,

@@ -1,9 +1,9 @@
-//! Whether an administrator may go on with what takes long.
+//! Checks again whether an administrator may go on with an act that takes long.
 //!
 //! **The attack:** a stolen key begins an import and sends its lines slowly. The key is deleted, and the import goes on to make
 //! administrators.
 //!
-//! **The rule:** whoever does much by one request is judged anew before each part of it.
+//! **The rule:** the credential of a request that makes many accounts is checked again before each part of them.
 
 use super::Admin;
 use crate::engine::Engine;
@@ -16,10 +16,10 @@ use crate::registry::api_key::Scope;
 use crate::registry::{refresh, session};
 use crate::value::id::{AccountId, SessionId};
 
-/// By what somebody administrates.
+/// The right by which somebody administrates.
 #[derive(Clone)]
 pub(super) enum Standing {
-    /// The process is theirs.
+    /// That of the operator of the process.
     Operator,
     /// An account with the role, by a session of it.
     Person(AccountId, Held),
@@ -30,7 +30,7 @@ pub(super) enum Standing {
 impl Admin {
     /// Checks that what the administrator began may go on: the account, the role and the session, or the API key, are still
     /// there. An access token may have expired meanwhile.
-    pub(super) async fn may_go_on(&self, engine: &Engine) -> Result<(), FlowError> {
+    pub(super) async fn require_standing(&self, engine: &Engine) -> Result<(), FlowError> {
         match &self.standing {
             Standing::Operator => Ok(()),
             Standing::Person(id, held) => {

@@ -260,7 +260,7 @@ impl Import {
         if batch.is_empty() {
             return Ok(());
         }
-        self.admin.may_go_on(&self.engine).await?;
+        self.admin.require_standing(&self.engine).await?;
         let imported = if self.how.is_dry {
             self.engine.accounts.ask(JudgeImport { batch }).await?
         } else {
