@@ -1,15 +1,15 @@
-//! The programs that the server calls by itself: whether each can be reached. Nothing is asked of them, so nothing is done
-//! twice.
+//! Checks whether the programs that the server calls can be reached. It connects and sends no request, so no event or question
+//! is delivered twice.
 
-/// A receiver, and what came of connecting to it.
+/// The result of connecting to a receiver.
 pub(in crate::cli) struct Probed {
-    /// What it is, where it is, and how the connection went.
+    /// Names the receiver and its host, and says whether it was reached or why not.
     pub(in crate::cli) what: String,
     /// Whether there is a connection.
     pub(in crate::cli) is_reached: bool,
-    /// What follows if there is none.
+    /// Says what does not work without the connection.
     pub(in crate::cli) why: String,
-    /// What to do about it.
+    /// Says how to mend it.
     pub(in crate::cli) fix: String,
 }
 

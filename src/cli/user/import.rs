@@ -76,7 +76,7 @@ impl Import {
         let tell = Arc::clone(&told);
         let done = converse(config, move |stream| talk(stream, &operation, source, &tell))?;
         let mut told = told.lock();
-        // What is refused here comes before what the server says.
+        // Lines that this command refuses were noted before the reports of the server: sort both by their number.
         told.shown.sort_by_key(|report| report.get("line").and_then(Value::as_u64));
         if let (Some(file), Some(path)) = (&mut told.file, &self.report) {
             file.flush().map_err(|error| Failure::at(path, &error))?;
@@ -115,7 +115,8 @@ impl Import {
             if is_stdin { Box::new(io::stdin()) } else { Box::new(open(&self.file)?) };
         if format == Format::Portcullis {
             let mut read = BufReader::with_capacity(PART_BYTES, read);
-            // Whoever writes into a pipe may take its time before the first line: the server does not wait for that.
+            // Wait for the first line before connecting: a program that writes into the pipe may begin late, and the server
+            // bounds the time that it waits.
             let first = read.fill_buf().map(<[u8]>::len);
             first.map_err(|error| Failure::at(&self.file, &error))?;
             return Ok(Source::Lines(read));
@@ -256,7 +257,7 @@ enum Source {
 /// Collects the reports of lines that created no account.
 #[derive(Default)]
 struct Told {
-    /// What one of the numbers is: a line, or a user of a dump.
+    /// The word for what the reports number: `line`, or `user` of a dump.
     one: &'static str,
     /// Reports of refused lines, and of duplicates that differ.
     shown: Vec<Value>,
@@ -274,7 +275,7 @@ impl Told {
         if let Some(file) = &mut self.file {
             writeln!(file, "{report}")?;
         }
-        // The summary counts those that are there, so that nobody searches among them.
+        // Skip users who are there from before: the summary has their number.
         if report.get("same").and_then(Value::as_bool) == Some(true) {
             return Ok(());
         }

@@ -37,7 +37,7 @@ impl ImportOptions {
     }
 }
 
-/// What became of the lines of an import.
+/// The result of an import: counts of its lines, and the lines that gave no account.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ImportReport {
@@ -56,7 +56,7 @@ pub struct ImportReport {
     pub lines: Vec<ImportedLine>,
     /// How many more there are.
     pub not_shown: u64,
-    /// What a log-in takes before and afterwards, in KiB that argon2id fills, if the hashes make it take longer.
+    /// The work of a log-in before and after the import, in KiB that argon2id fills; `None` if it has not grown.
     pub log_in_kib: Option<(u64, u64)>,
     /// How long it takes afterwards on this machine, if it takes longer and a hash was measured.
     pub log_in_time: Option<Duration>,
@@ -158,7 +158,7 @@ impl Accounts<'_> {
     ///     assert_eq!(test::call_service(&app, log_in).await.status(), 200);
     /// }
     ///
-    /// // The same again creates nobody twice, and takes no password back.
+    /// // The same lines again create no second account, and bring no former hash back.
     /// let again = auth.accounts().import(lines(), ImportOptions::new()).await?;
     /// assert_eq!((again.created, again.refused, again.lines.len()), (0, 0, 3));
     ///

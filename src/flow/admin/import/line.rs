@@ -197,10 +197,10 @@ pub fn parse(line: &[u8]) -> Result<(), Refused> {
     }
 }
 
-/// Returns the external id that a line gives, or else its id, whatever else is wrong with it. What is too long or no text of
-/// one line names nobody.
+/// Returns the external id that a line gives, or else its id, whatever else is wrong with it. Returns `None` if it is too long
+/// or has more than one line.
 pub(super) fn named(line: &[u8]) -> Option<Box<str>> {
-    /// What names a person elsewhere.
+    /// The ids that a line has of the other system.
     #[derive(Deserialize)]
     struct Ids {
         external_id: Option<IdText>,
